@@ -1,0 +1,39 @@
+//! Deadlines. Durations come in from the caller once; what is handed down is the moment at which it all ends.
+
+use std::time::{Duration, Instant};
+
+/// The moment by which a call must have returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Deadline(Instant);
+
+/// Far enough to mean "never", near enough that adding to it does not overflow.
+const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
+impl Deadline {
+    pub(crate) fn after(time: Duration) -> Deadline {
+        Deadline(Instant::now() + time.min(FOREVER))
+    }
+
+    pub(crate) fn never() -> Deadline {
+        Deadline::after(FOREVER)
+    }
+
+    /// What is left, or none when it has passed.
+    pub(crate) fn remaining(self) -> Option<Duration> {
+        let left = self.0.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
+    }
+
+    pub(crate) fn passed(self) -> bool {
+        self.remaining().is_none()
+    }
+
+    pub(crate) fn instant(self) -> Instant {
+        self.0
+    }
+
+    /// The earlier of this one and `time` from now.
+    pub(crate) fn within(self, time: Duration) -> Deadline {
+        self.min(Deadline::after(time))
+    }
+}
