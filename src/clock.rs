@@ -11,7 +11,12 @@ const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
 impl Deadline {
     pub(crate) fn after(time: Duration) -> Deadline {
-        Deadline(Instant::now() + time.min(FOREVER))
+        Deadline::at(Instant::now(), time)
+    }
+
+    /// As `after`, counted from a moment already known.
+    pub(crate) fn at(start: Instant, time: Duration) -> Deadline {
+        Deadline(start + time.min(FOREVER))
     }
 
     pub(crate) fn never() -> Deadline {
@@ -36,4 +41,13 @@ impl Deadline {
     pub(crate) fn within(self, time: Duration) -> Deadline {
         self.min(Deadline::after(time))
     }
+}
+
+/// A time picked at random between two, so that many clients do not act in step.
+pub(crate) fn between(least: Duration, most: Duration) -> Duration {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    // The standard library seeds each of these anew; all that is needed here is that they differ.
+    let random = RandomState::new().build_hasher().finish();
+    let share = (random % 1024) as u32;
+    least + most.saturating_sub(least) * share / 1024
 }

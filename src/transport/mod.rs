@@ -1,1 +1,24 @@
-//! One socket.
+//! One socket: dial, greet, encode, send, read a reply; a deadline on all of it.
+
+mod connection;
+mod dial;
+mod encode;
+mod handshake;
+mod reader;
+mod reply;
+mod resolve;
+mod socket;
+#[path = "no_tls.rs"]
+mod tls;
+
+#[cfg(test)]
+mod oracle;
+
+pub(crate) use connection::Connection;
+pub(crate) use dial::{Dialer, connect_error};
+pub(crate) use encode::*;
+pub(crate) use handshake::Handshake;
+pub(crate) use reader::{Fault, Limits, Progress, Reader};
+pub(crate) use reply::{Entry, Kind, Reply};
+pub(crate) use resolve::{Lookup, Resolver};
+pub(crate) use socket::{Lifeline, Peer, Socket};

@@ -1,0 +1,69 @@
+//! Values of any serde type, stored as JSON text.
+
+use redis::ToRedisArgs;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::client::{Client, SetOptions};
+use crate::error::{Error, ErrorKind, Outcome, Result};
+
+impl Client {
+    /// Stores a value as JSON.
+    ///
+    /// ```
+    /// # fn main() -> redkeep::Result<()> {
+    /// # let keep = redkeep::Manager::open("embedded://")?;
+    /// #[derive(serde::Serialize, serde::Deserialize)]
+    /// struct User { id: u32, tags: Vec<String> }
+    ///
+    /// keep.set_json("user:1", &User { id: 1, tags: vec!["admin".into()] })?;
+    /// let user: Option<User> = keep.get_json("user:1")?;
+    /// assert_eq!(user.unwrap().tags, ["admin"]);
+    /// # Ok(()) }
+    /// ```
+    pub fn set_json<T: Serialize + ?Sized>(&self, key: impl ToRedisArgs, value: &T) -> Result<()> {
+        self.set_json_with(key, value, SetOptions::new())
+            .map(|_| ())
+    }
+
+    /// Stores a value as JSON under [`SetOptions`]; true if it was set.
+    pub fn set_json_with<T: Serialize + ?Sized>(
+        &self,
+        key: impl ToRedisArgs,
+        value: &T,
+        options: SetOptions,
+    ) -> Result<bool> {
+        let text = serde_json::to_vec(value).map_err(|why| {
+            Error::new(
+                ErrorKind::Json,
+                format!("the value cannot be written as JSON: {why}"),
+            )
+        })?;
+        self.set_with(key, text, options)
+    }
+
+    /// Reads a value stored as JSON; none if there is no such key.
+    pub fn get_json<T: DeserializeOwned>(&self, key: impl ToRedisArgs) -> Result<Option<T>> {
+        self.get_raw(&key, |reply| match reply.is_nil() {
+            true => Ok(None),
+            false => parse(reply.as_bytes().unwrap_or_default()).map(Some),
+        })
+    }
+}
+
+/// JSON text that came from the server.
+pub(crate) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
+    serde_json::from_slice(text).map_err(|why| {
+        // serde's text tells the place and what was expected there, and for data errors quotes the value, which
+        // has no business in an error: only the kind and the place are passed on.
+        let what = match why.classify() {
+            serde_json::error::Category::Data => "the stored JSON is not of the type asked for",
+            _ => "the stored value is not JSON",
+        };
+        Error::new(
+            ErrorKind::StoredJson,
+            format!("{what} (line {}, column {})", why.line(), why.column()),
+        )
+        .outcome_is(Outcome::Unknown)
+    })
+}

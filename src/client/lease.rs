@@ -1,0 +1,159 @@
+//! A connection of one's own, for as long as one holds it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use redis::{FromRedisValue, ToRedisArgs};
+
+use crate::client::packer::unpack;
+use crate::client::scratch::Scratch;
+use crate::client::{pack_any, patience, typed};
+use crate::clock::Deadline;
+use crate::dispatch;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fork;
+use crate::node::{Held, Node};
+use crate::transport::Reply;
+
+/// A connection taken out of a node's pool. Commands on it go to that node, in order, one after the other, and may
+/// change its state (MULTI, WATCH, SELECT). Nothing is sent twice. Dropped, it goes back to the pool; if its state
+/// was changed, it is closed instead.
+///
+/// ```
+/// # fn main() -> redkeep::Result<()> {
+/// let keep = redkeep::Manager::open("embedded://")?;
+/// let mut one = keep.client().dedicated()?;
+/// one.command::<()>("MULTI")?;
+/// one.command::<()>(("INCR", "visits"))?;
+/// let (visits,): (i64,) = one.command("EXEC")?;
+/// assert_eq!(visits, 1);
+/// # Ok(()) }
+/// ```
+pub struct Lease {
+    /// There until it is dropped.
+    held: Option<Held<Arc<Node>>>,
+    timeout: Duration,
+    generation: u64,
+    changed: bool,
+    /// The connection that was leased is gone, and with it what was done to it.
+    lost: bool,
+}
+
+impl Lease {
+    pub(crate) fn take(node: Arc<Node>, deadline: Deadline, timeout: Duration) -> Result<Lease> {
+        let mut held = Held::take(node, deadline)?;
+        held.open(deadline)?;
+        Ok(Lease {
+            held: Some(held),
+            timeout,
+            generation: fork::generation(),
+            changed: false,
+            lost: false,
+        })
+    }
+
+    /// Any command, by its name and arguments; see [`Client::command`](crate::Client::command).
+    pub fn command<T: FromRedisValue>(&mut self, args: impl ToRedisArgs) -> Result<T> {
+        self.any_command(args, None)
+    }
+
+    /// As [`command`](Lease::command), with a deadline of one's own.
+    pub fn command_within<T: FromRedisValue>(
+        &mut self,
+        args: impl ToRedisArgs,
+        time: Duration,
+    ) -> Result<T> {
+        self.any_command(args, Some(time))
+    }
+
+    /// The node it leads to, as `host:port` or the path of its socket.
+    pub fn node(&self) -> &str {
+        &self.held().node().name
+    }
+
+    fn held(&self) -> &Held<Arc<Node>> {
+        self.held.as_ref().expect("taken only by drop")
+    }
+
+    fn any_command<T: FromRedisValue>(
+        &mut self,
+        args: impl ToRedisArgs,
+        within: Option<Duration>,
+    ) -> Result<T> {
+        Scratch::with(|scratch| {
+            let packed = pack_any(&mut scratch.request, &args);
+            self.run_any(packed, within, &mut scratch.reply, typed)
+        })
+    }
+
+    pub(crate) fn run_any<T>(
+        &mut self,
+        packed: &[u8],
+        within: Option<Duration>,
+        reply: &mut Reply,
+        read: impl FnOnce(&mut Reply) -> Result<T>,
+    ) -> Result<T> {
+        if self.generation != fork::generation() {
+            return Err(Error::new(
+                ErrorKind::Closed,
+                "this connection belongs to the process that leased it, and this is a fork of that one",
+            ));
+        }
+        let args = unpack(packed).unwrap_or_default();
+        let Some(name) = args.first() else {
+            return Err(Error::argument("command: it has no name"));
+        };
+        if self.lost {
+            return Err(Error::new(
+                ErrorKind::Io,
+                "the leased connection broke in an earlier call; lease another one",
+            ));
+        }
+        let reading = dispatch::read(&args);
+        if reading.stateful {
+            if dispatch::answers_otherwise(name, args.get(1).copied()) {
+                return Err(Error::new(
+                    ErrorKind::Stateful,
+                    format!(
+                        "{} has no single reply, and so cannot be called here",
+                        String::from_utf8_lossy(name).to_uppercase()
+                    ),
+                ));
+            }
+            self.changed = true;
+        }
+        let time = within.unwrap_or_else(|| patience(self.timeout, &reading));
+        let started = Instant::now();
+        let deadline = Deadline::at(started, time);
+        let held = self.held.as_mut().expect("taken only by drop");
+        if let Err(error) = held.call_open(packed, reply, started, deadline) {
+            self.lost = true;
+            return Err(error);
+        }
+        match reply.error_text() {
+            None => read(reply),
+            Some(text) => {
+                Err(dispatch::refused(text, reading.class).on_node(&self.held().node().name))
+            }
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut held = self.held.take();
+        // In a fork, the pool and its locks are the parent's: nothing of it may be touched, so it stays as it is.
+        if self.generation != fork::generation() {
+            return std::mem::forget(held);
+        }
+        if let Some(held) = held.as_mut().filter(|_| self.changed) {
+            held.discard();
+        }
+    }
+}
+
+impl std::fmt::Debug for Lease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Lease({})", self.node())
+    }
+}

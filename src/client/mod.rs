@@ -1,0 +1,254 @@
+//! Typed commands over the configured node.
+
+mod commands;
+mod json;
+mod lease;
+mod lenient;
+mod options;
+mod packer;
+mod scratch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{FromRedisValue, ToRedisArgs, Value};
+
+use crate::clock::Deadline;
+use crate::dispatch::{self, Class, Dispatch, Reading, Request};
+use crate::error::{Error, ErrorKind, Outcome, Result};
+use crate::fork;
+use crate::transport::{Kind, Reply};
+
+pub use lease::Lease;
+pub use lenient::Lenient;
+pub use options::SetOptions;
+pub(crate) use packer::Packer;
+use packer::unpack;
+pub(crate) use scratch::Scratch;
+
+/// Sends commands. Cheap to clone, and used from any number of threads at once: a handle for those parts of a
+/// program that need Redis but not the manager.
+///
+/// ```
+/// # fn main() -> redkeep::Result<()> {
+/// let keep = redkeep::Manager::open("embedded://")?;
+/// let client = keep.client();
+/// std::thread::spawn(move || client.set("from", "another thread")).join().unwrap()?;
+/// assert_eq!(keep.get::<String>("from")?.as_deref(), Some("another thread"));
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    way: Arc<Way>,
+}
+
+/// Where commands go.
+enum Way {
+    Open(Open),
+    /// Nowhere: Redis is switched off, or could not be configured. Every call ends with this error.
+    Refused(Error),
+}
+
+struct Open {
+    dispatch: fork::Cell<Dispatch>,
+    timeout: Duration,
+    /// What must outlive the connections: the embedded server, if there is one.
+    _guard: Option<Arc<dyn Send + Sync>>,
+}
+
+impl Client {
+    pub(crate) fn new<G: Send + Sync + 'static>(
+        dispatch: fork::Cell<Dispatch>,
+        timeout: Duration,
+        guard: Option<Arc<G>>,
+    ) -> Client {
+        Client {
+            way: Arc::new(Way::Open(Open {
+                dispatch,
+                timeout,
+                _guard: guard.map(|guard| guard as Arc<dyn Send + Sync>),
+            })),
+        }
+    }
+
+    pub(crate) fn refusing(error: Error) -> Client {
+        Client {
+            way: Arc::new(Way::Refused(error)),
+        }
+    }
+
+    fn open(&self) -> Result<&Open> {
+        match &*self.way {
+            Way::Open(open) => Ok(open),
+            Way::Refused(error) => Err(error.clone()),
+        }
+    }
+
+    pub(crate) fn dispatch(&self) -> Result<&Dispatch> {
+        self.open()?.dispatch.get()
+    }
+
+    /// The dispatch of this process if there is one already: what only looks on makes none.
+    pub(crate) fn dispatch_if_made(&self) -> Option<&Dispatch> {
+        self.open().ok()?.dispatch.made()
+    }
+
+    pub(crate) fn timeout(&self) -> Result<Duration> {
+        Ok(self.open()?.timeout)
+    }
+
+    /// Packs a command of a class known beforehand, sends it, and reads its reply.
+    pub(crate) fn run<T>(
+        &self,
+        class: Class,
+        pack: impl FnOnce(&mut Vec<u8>) -> Result<(&[u8], Option<&[u8]>)>,
+        read: impl FnOnce(&mut Reply) -> Result<T>,
+    ) -> Result<T> {
+        let open = self.open()?;
+        Scratch::with(|scratch| {
+            let (bytes, key) = pack(&mut scratch.request)?;
+            let request = Request::new(bytes, class, key, open.timeout);
+            open.dispatch.get()?.call(&request, &mut scratch.reply)?;
+            read(&mut scratch.reply)
+        })
+    }
+
+    /// Sends a packed command of any kind, after looking at what it is.
+    pub(crate) fn run_any<T>(
+        &self,
+        packed: &[u8],
+        within: Option<Duration>,
+        reply: &mut Reply,
+        read: impl FnOnce(&mut Reply) -> Result<T>,
+    ) -> Result<T> {
+        let args = unpack(packed).unwrap_or_default();
+        let Some(name) = args.first() else {
+            return Err(Error::argument("command: it has no name"));
+        };
+        let reading = dispatch::read(&args);
+        if reading.stateful {
+            return Err(Error::new(
+                ErrorKind::Stateful,
+                format!(
+                    "{} changes the state of its connection, and this one is shared; lease one of your own with \
+                     get_client() (rk_connection_lease() in C)",
+                    String::from_utf8_lossy(name).to_uppercase()
+                ),
+            ));
+        }
+        let open = self.open()?;
+        let time = within.unwrap_or_else(|| patience(open.timeout, &reading));
+        let key = reading.key.map(|at| args[at]);
+        let request = Request::new(packed, reading.class, key, time);
+        open.dispatch.get()?.call(&request, reply)?;
+        read(reply)
+    }
+
+    /// Any command, by its name and arguments: strings, numbers, bytes, or tuples, arrays and vectors of them.
+    /// Its deadline is `command_timeout`; a command that blocks in the server (BLPOP, XREAD BLOCK, WAIT) has that
+    /// beyond its own time. One that changes the state of its connection (MULTI, SELECT, SUBSCRIBE, …) is refused:
+    /// those need a connection of one's own, [`get_client`](crate::Manager::get_client).
+    ///
+    /// ```
+    /// # fn main() -> redkeep::Result<()> {
+    /// # let keep = redkeep::Manager::open("embedded://")?;
+    /// let _: i64 = keep.command(("ZADD", "scores", 3, "ann", 5, "bob"))?;
+    /// let top: Vec<String> = keep.command(("ZREVRANGE", "scores", 0, 0))?;
+    /// assert_eq!(top, ["bob"]);
+    /// # Ok(()) }
+    /// ```
+    pub fn command<T: FromRedisValue>(&self, args: impl ToRedisArgs) -> Result<T> {
+        self.any_command(args, None)
+    }
+
+    /// As [`command`](Client::command), with a deadline of one's own for all of it.
+    pub fn command_within<T: FromRedisValue>(
+        &self,
+        args: impl ToRedisArgs,
+        time: Duration,
+    ) -> Result<T> {
+        self.any_command(args, Some(time))
+    }
+
+    fn any_command<T: FromRedisValue>(
+        &self,
+        args: impl ToRedisArgs,
+        within: Option<Duration>,
+    ) -> Result<T> {
+        Scratch::with(|scratch| {
+            let packed = pack_any(&mut scratch.request, &args);
+            self.run_any(packed, within, &mut scratch.reply, typed)
+        })
+    }
+
+    /// A connection of one's own on the configured node, for what needs one: MULTI, WATCH, SELECT. It goes back to
+    /// the pool when dropped. See [`Manager::get_client`](crate::Manager::get_client) for one on a named node.
+    pub fn dedicated(&self) -> Result<Lease> {
+        let node = self.dispatch()?.topology.home()?.clone();
+        let time = self.timeout()?;
+        Lease::take(node, Deadline::after(time), time)
+    }
+
+    /// The seeds' manner: neutral values instead of errors.
+    pub fn lenient(&self) -> Lenient {
+        Lenient::new(self.clone())
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Client")
+    }
+}
+
+fn pack_any<'a>(out: &'a mut Vec<u8>, args: &impl ToRedisArgs) -> &'a [u8] {
+    let mut packer = Packer::empty(out);
+    packer.any(args);
+    packer.finish().0
+}
+
+/// How long a command may take that blocks for as long as it says itself.
+fn patience(timeout: Duration, reading: &Reading) -> Duration {
+    match reading.blocks {
+        None => timeout,
+        Some(Some(time)) => timeout.saturating_add(time),
+        Some(None) => Duration::MAX,
+    }
+}
+
+/// The reply as the type asked for.
+fn typed<T: FromRedisValue>(reply: &mut Reply) -> Result<T> {
+    let value = std::mem::take(reply).into_value()?;
+    T::from_redis_value(value).map_err(|why| reply_type(why.to_string()))
+}
+
+fn reply_type(why: String) -> Error {
+    // The command itself was executed; what is wrong is only what was expected of its answer.
+    Error::new(ErrorKind::ReplyType, why).outcome_is(Outcome::Unknown)
+}
+
+fn integer(reply: &mut Reply) -> Result<i64> {
+    reply.integer().ok_or_else(|| {
+        reply_type(format!(
+            "a whole number was expected, and the server sent {:?}",
+            reply.kind()
+        ))
+    })
+}
+
+/// OK is true, a nil is false (SET with NX or XX), a number is true unless it is 0.
+fn truth(reply: &mut Reply) -> Result<bool> {
+    match reply.kind() {
+        Kind::Nil => Ok(false),
+        Kind::Status => Ok(true),
+        _ => integer(reply).map(|n| n != 0),
+    }
+}
+
+fn nothing(_: &mut Reply) -> Result<()> {
+    Ok(())
+}
+
+fn value_of(reply: &mut Reply) -> Result<Value> {
+    std::mem::take(reply).into_value()
+}

@@ -1,0 +1,197 @@
+//! Writes one command, argument by argument, into a buffer that is used again and again.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+
+use redis::{RedisWrite, ToRedisArgs};
+
+use crate::error::{Error, Result};
+use crate::transport::{arg, header};
+
+/// Room for the command's header (`*`, digits, line end), which is known only when all arguments are there.
+const HEAD: usize = 24;
+
+/// Takes arguments in any form that the redis crate knows, and writes them as RESP.
+pub(crate) struct Packer<'a> {
+    out: &'a mut Vec<u8>,
+    count: usize,
+    key: Option<Range<usize>>,
+}
+
+impl<'a> Packer<'a> {
+    /// Begins a command with its name.
+    pub(crate) fn begin(out: &'a mut Vec<u8>, name: &str) -> Packer<'a> {
+        let mut packer = Packer::empty(out);
+        packer.bytes(name.as_bytes());
+        packer
+    }
+
+    pub(crate) fn empty(out: &'a mut Vec<u8>) -> Packer<'a> {
+        out.clear();
+        out.resize(HEAD, 0);
+        Packer {
+            out,
+            count: 0,
+            key: None,
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        arg(self.out, bytes);
+        self.count += 1;
+    }
+
+    pub(crate) fn number(&mut self, number: i64) {
+        self.any(&number);
+    }
+
+    /// However many arguments the value comes to; how many that was is told.
+    pub(crate) fn any(&mut self, value: &impl ToRedisArgs) -> usize {
+        let before = self.count;
+        value.write_redis_args(self);
+        self.count - before
+    }
+
+    /// A value that must come to exactly one argument.
+    pub(crate) fn one(&mut self, what: &str, value: &impl ToRedisArgs) -> Result<()> {
+        match self.any(value) {
+            1 => Ok(()),
+            n => Err(Error::argument(format!(
+                "{what}: one string of bytes is needed; this value comes to {n}"
+            ))),
+        }
+    }
+
+    /// As `one`; the first of these is the command's key, by which a cluster picks the node.
+    pub(crate) fn key(&mut self, value: &impl ToRedisArgs) -> Result<()> {
+        let start = self.out.len();
+        self.one("key", value)?;
+        if self.key.is_none() {
+            let end = self.out.len() - 2;
+            // Behind `$`, the length and its line end.
+            let text = &self.out[start..end];
+            let head = text.iter().position(|b| *b == b'\n').map_or(0, |at| at + 1);
+            self.key = Some(start + head..end);
+        }
+        Ok(())
+    }
+
+    /// The command as it is sent, and its key.
+    pub(crate) fn finish(self) -> (&'a [u8], Option<&'a [u8]>) {
+        let mut head = Vec::with_capacity(HEAD);
+        header(&mut head, self.count);
+        let start = HEAD - head.len();
+        self.out[start..HEAD].copy_from_slice(&head);
+        let out: &'a [u8] = self.out;
+        (&out[start..], self.key.map(|range| &out[range]))
+    }
+}
+
+impl RedisWrite for Packer<'_> {
+    fn write_arg(&mut self, arg: &[u8]) {
+        self.bytes(arg);
+    }
+
+    fn write_arg_fmt(&mut self, arg: impl fmt::Display) {
+        self.bytes(arg.to_string().as_bytes());
+    }
+
+    fn writer_for_next_arg(&mut self) -> impl io::Write + '_ {
+        Piecemeal {
+            packer: self,
+            bytes: Vec::new(),
+        }
+    }
+}
+
+/// One argument written in pieces; its length is known when the last is there.
+struct Piecemeal<'p, 'a> {
+    packer: &'p mut Packer<'a>,
+    bytes: Vec<u8>,
+}
+
+impl io::Write for Piecemeal<'_, '_> {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.bytes.extend_from_slice(piece);
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Piecemeal<'_, '_> {
+    fn drop(&mut self) {
+        self.packer.bytes(&self.bytes);
+    }
+}
+
+/// The arguments of a command that was packed before; none if that is not one whole command.
+pub(crate) fn unpack(packed: &[u8]) -> Option<Vec<&[u8]>> {
+    fn length<'a>(rest: &mut &'a [u8], sigil: u8) -> Option<usize> {
+        let end = rest.iter().position(|b| *b == b'\r')?;
+        let (line, behind): (&'a [u8], &'a [u8]) = rest.split_at(end);
+        *rest = behind.strip_prefix(b"\r\n")?;
+        let digits = line.strip_prefix(&[sigil])?;
+        std::str::from_utf8(digits).ok()?.parse().ok()
+    }
+    let mut rest = packed;
+    let count = length(&mut rest, b'*')?;
+    let mut args = Vec::with_capacity(count.min(packed.len() / 4));
+    for _ in 0..count {
+        let length = length(&mut rest, b'$')?;
+        let (arg, behind) = rest.split_at_checked(length)?;
+        rest = behind.strip_prefix(b"\r\n")?;
+        args.push(arg);
+    }
+    rest.is_empty().then_some(args)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_of_all_sorts() {
+        let mut out = vec![b'x'; 500];
+        let mut packer = Packer::begin(&mut out, "SET");
+        packer.key(&"k1").unwrap();
+        packer.one("value", &vec![0u8, 255]).unwrap();
+        packer.number(-5);
+        let (bytes, key) = packer.finish();
+        assert_eq!(
+            bytes,
+            b"*4\r\n$3\r\nSET\r\n$2\r\nk1\r\n$2\r\n\0\xff\r\n$2\r\n-5\r\n"
+        );
+        assert_eq!(key, Some(&b"k1"[..]));
+        assert_eq!(
+            unpack(bytes),
+            Some(vec![&b"SET"[..], b"k1", b"\0\xff", b"-5"])
+        );
+    }
+
+    #[test]
+    fn what_is_not_one_argument_is_refused() {
+        let mut out = Vec::new();
+        let mut packer = Packer::begin(&mut out, "GET");
+        let error = packer.key(&["a", "b"]).unwrap_err();
+        assert!(error.message().contains("key"), "{error}");
+        assert!(packer.one("value", &None::<&str>).is_err());
+    }
+
+    #[test]
+    fn what_is_not_one_packed_command_is_told() {
+        for bad in [
+            "", "*", "*1\r\n", "*1\r\n$3\r\nab\r\n", "*1\r\n$1\r\na\r\nrest", "*1\r\n$1\r\nab\r",
+            "*9999999999999\r\n", "$1\r\na\r\n", "*1\r\n$-1\r\n",
+        ] {
+            assert_eq!(unpack(bad.as_bytes()), None, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! One request in, one reply out: pick the node, send, and where that is safe, send again.
+//!
+//! Every failure says what became of the command, and that alone decides what follows. Not sent, or refused for a
+//! reason that passes: again. Unknown: again only if twice is the same as once. Never past the deadline.
+
+mod request;
+mod table;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock;
+use crate::config::{Settings, Target};
+use crate::error::{Error, ErrorKind, Outcome, Result};
+use crate::node::Node;
+use crate::stats::Counters;
+use crate::topology::Topology;
+use crate::transport::Reply;
+
+pub(crate) use request::{Class, Request};
+pub(crate) use table::{Reading, answers_otherwise, read};
+
+/// The pause before the first repetition; it doubles from there to `LONGEST`.
+const FIRST_PAUSE: Duration = Duration::from_millis(4);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+pub(crate) struct Dispatch {
+    pub(crate) topology: Topology,
+    pub(crate) counters: Counters,
+    settings: Arc<Settings>,
+}
+
+/// What is to be done about an error.
+enum Verdict {
+    /// It is the answer.
+    Final,
+    /// Try again, a few times.
+    Again,
+    /// Try again until the deadline: the server says that it needs a moment.
+    Patience,
+}
+
+impl Dispatch {
+    pub(crate) fn new(target: &Target, settings: Arc<Settings>) -> Result<Dispatch> {
+        let topology = Topology::new(target, settings.clone())?;
+        Ok(Dispatch::over(topology, settings))
+    }
+
+    /// The same for a forked child.
+    pub(crate) fn renewed(parent: &Dispatch, target: &Target) -> Result<Dispatch> {
+        let topology = Topology::renewed(&parent.topology, target)?;
+        Ok(Dispatch::over(topology, parent.settings.clone()))
+    }
+
+    fn over(topology: Topology, settings: Arc<Settings>) -> Dispatch {
+        Dispatch {
+            topology,
+            counters: Counters::default(),
+            settings,
+        }
+    }
+
+    /// Sends the request and reads its reply. An error reply comes back as an error.
+    pub(crate) fn call(&self, request: &Request<'_>, reply: &mut Reply) -> Result<()> {
+        self.counted(self.attempts(|| self.topology.pick(request.key).map(|node| &**node), request, reply))
+    }
+
+    /// The same, on one node and no other.
+    pub(crate) fn call_on(
+        &self,
+        node: &Node,
+        request: &Request<'_>,
+        reply: &mut Reply,
+    ) -> Result<()> {
+        self.counted(self.attempts(|| Ok(node), request, reply))
+    }
+
+    fn counted(&self, result: Result<()>) -> Result<()> {
+        self.counters.calls.add();
+        if let Err(error) = &result {
+            self.counters.failed(error);
+        }
+        result
+    }
+
+    fn attempts<'n>(
+        &'n self,
+        pick: impl Fn() -> Result<&'n Node>,
+        request: &Request<'_>,
+        reply: &mut Reply,
+    ) -> Result<()> {
+        let mut tries = 0;
+        let mut pause = FIRST_PAUSE;
+        let mut before: Option<Error> = None;
+        loop {
+            if self.topology.fleet.closing.is_open() {
+                return Err(Error::closed());
+            }
+            let node = pick()?;
+            let error = match self.attempt(node, request, reply) {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            // That the node was marked down by our own failure a moment ago is no news; the failure is.
+            if error.kind() == ErrorKind::NoHealthyPools {
+                return Err(before.unwrap_or(error));
+            }
+            match self.verdict(&error, request.class) {
+                Verdict::Final => return Err(error),
+                Verdict::Again if tries >= self.settings.retries => return Err(error),
+                Verdict::Again | Verdict::Patience => {}
+            }
+            if error.kind() == ErrorKind::ReadOnly {
+                // A primary no longer: whatever name led here may lead elsewhere now.
+                node.purge();
+            }
+            // An idle connection that the server had closed needs no pause, only another one.
+            let wait = match (tries, error.kind()) {
+                (0, ErrorKind::Io) => Duration::ZERO,
+                _ => clock::between(pause / 2, pause),
+            };
+            if request.deadline.remaining().is_none_or(|left| left <= wait) {
+                return Err(error);
+            }
+            if self.topology.fleet.closing.sleep(wait) {
+                return Err(Error::closed().outcome_is(error.outcome()));
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            tries += 1;
+            before = Some(error);
+            self.counters.retries.add();
+        }
+    }
+
+    fn attempt(&self, node: &Node, request: &Request<'_>, reply: &mut Reply) -> Result<()> {
+        node.call(request.bytes, reply, request.started, request.deadline)?;
+        match reply.error_text() {
+            None => Ok(()),
+            Some(text) => Err(refused(text, request.class).on_node(&node.name)),
+        }
+    }
+
+    fn verdict(&self, error: &Error, class: Class) -> Verdict {
+        use ErrorKind::*;
+        match (error.outcome(), error.kind()) {
+            // Nothing about these changes by trying again.
+            (_, Closed | PoolTimeout | UnknownNode | Auth | Tls | System | Internal) => {
+                Verdict::Final
+            }
+            (_, Timeout) if !self.settings.retry_on_timeout => Verdict::Final,
+            (Outcome::NotSent, _) => Verdict::Again,
+            (Outcome::Refused, Loading) => Verdict::Patience,
+            (Outcome::Refused, Cluster) => Verdict::Patience,
+            (Outcome::Refused, ReadOnly) => Verdict::Again,
+            (Outcome::Refused, NoWrites) if error.code() == Some("NOREPLICAS") => Verdict::Again,
+            (Outcome::Refused, _) => Verdict::Final,
+            (Outcome::Unknown, Protocol | ReplyTooLarge) => Verdict::Final,
+            (Outcome::Unknown, _) if class.may_repeat() => Verdict::Again,
+            (Outcome::Unknown, _) => Verdict::Final,
+        }
+    }
+}
+
+/// An error reply to a request of this class. A script may have done half its work before its error.
+pub(crate) fn refused(text: &[u8], class: Class) -> Error {
+    let error = Error::from_server(text);
+    let before_it_ran = matches!(
+        error.code(),
+        Some("NOSCRIPT" | "LOADING" | "MASTERDOWN" | "MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN")
+            | Some("CROSSSLOT" | "NOPERM" | "NOAUTH" | "BUSY" | "NOREPLICAS" | "MISCONF")
+    );
+    match class {
+        Class::Script if !before_it_ran => error.outcome_is(Outcome::Unknown),
+        _ => error,
+    }
+}

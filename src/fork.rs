@@ -1,0 +1,115 @@
+//! What a forked child may touch: nothing of its parent's.
+//!
+//! A child inherits the parent's memory, but none of its threads and, where a lock was held at that moment, no
+//! one who will ever release it. So everything that has threads, locks or sockets stands in a [`Cell`]; in a child
+//! the first use makes a new one, and the parent's copy is left as it is, for ever.
+//!
+//! ```text
+//! parent: Cell ─ Link(generation 0) ─ value            child: Cell ─ Link(0, never touched) ─ Link(1) ─ value
+//! ```
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys;
+
+static GENERATION: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn in_child() {
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+}
+
+/// How many forks lie between the process that loaded the library and this one.
+pub(crate) fn generation() -> u64 {
+    GENERATION.load(Ordering::Relaxed)
+}
+
+/// Begins to count. Called before the first thing that must not cross a fork is made.
+fn watch() -> Result<()> {
+    static WATCHING: OnceLock<bool> = OnceLock::new();
+    match WATCHING.get_or_init(|| sys::at_fork(in_child).is_ok()) {
+        true => Ok(()),
+        false => Err(Error::new(
+            ErrorKind::System,
+            "the system refused a fork handler (out of memory)",
+        )),
+    }
+}
+
+/// A value of which every process makes its own.
+pub(crate) struct Cell<T> {
+    first: Link<T>,
+    make: Box<Make<T>>,
+}
+
+/// Makes a process's value; in a fork, from the parent's, of which it may read only what no lock guards.
+type Make<T> = dyn Fn(Option<&T>) -> Result<T> + Send + Sync;
+
+struct Link<T> {
+    generation: u64,
+    value: Option<T>,
+    next: OnceLock<Box<Link<T>>>,
+}
+
+impl<T> Link<T> {
+    fn new(value: T) -> Link<T> {
+        Link {
+            generation: generation(),
+            value: Some(value),
+            next: OnceLock::new(),
+        }
+    }
+}
+
+impl<T> Cell<T> {
+    pub(crate) fn new(make: impl Fn(Option<&T>) -> Result<T> + Send + Sync + 'static) -> Result<Cell<T>> {
+        watch()?;
+        Ok(Cell {
+            first: Link::new(make(None)?),
+            make: Box::new(make),
+        })
+    }
+
+    /// This process's value, made now if this is its first use after a fork.
+    pub(crate) fn get(&self) -> Result<&T> {
+        let generation = generation();
+        let mut link = &self.first;
+        while link.generation != generation {
+            link = match link.next.get() {
+                Some(next) => next,
+                None => {
+                    // Made outside of the OnceLock: should this process fork meanwhile, its child finds the
+                    // lock free. If another thread was faster, its value is taken and ours goes away again.
+                    let mine = Box::new(Link::new((self.make)(link.value.as_ref())?));
+                    link.next.get_or_init(|| mine)
+                }
+            };
+        }
+        Ok(link.value.as_ref().expect("taken only by drop"))
+    }
+
+    /// This process's value, if it has one already.
+    pub(crate) fn made(&self) -> Option<&T> {
+        let generation = generation();
+        let mut link = &self.first;
+        while link.generation != generation {
+            link = link.next.get()?;
+        }
+        link.value.as_ref()
+    }
+}
+
+impl<T> Drop for Cell<T> {
+    fn drop(&mut self) {
+        let generation = generation();
+        let mut link = Some(&mut self.first);
+        while let Some(this) = link {
+            let value = this.value.take();
+            if this.generation != generation {
+                std::mem::forget(value);
+            }
+            link = this.next.get_mut().map(|next| &mut **next);
+        }
+    }
+}

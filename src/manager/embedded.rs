@@ -1,0 +1,198 @@
+//! A private server for `embedded://`: found on the machine, reached by a unix socket in a folder of its own, and
+//! gone together with its owner, however that ends.
+//!
+//! The server runs under a small shell that the kernel tells of the owner's death (PR_SET_PDEATHSIG); the shell
+//! then ends the server and removes the folder, which a killed owner no longer can. The kernel watches the
+//! *thread* that started the shell, so that thread lives exactly as long as the server is wanted.
+
+use std::fs::{self, DirBuilder};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, bounded};
+use parking_lot::Mutex;
+
+use crate::clock::Deadline;
+use crate::config::{Address, Endpoint};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fork;
+use crate::sys;
+use crate::worker::{Latch, Worker};
+
+const NAMES: [&str; 2] = ["redis-server", "valkey-server"];
+/// Where servers live that are not on everybody's PATH.
+const PLACES: &str = "/usr/local/bin:/usr/bin:/usr/sbin:/usr/local/sbin:/opt/homebrew/bin";
+const START: Duration = Duration::from_secs(10);
+/// A unix socket's path holds 107 bytes.
+const LONGEST_PATH: usize = 90;
+
+/// `$1`: the server, `$2`: its folder. `$!` is the server from the moment it exists.
+const SUPERVISOR: &str = r#"
+trap 'kill -9 $!; rm -rf "$2"; exit' TERM
+"$1" --port 0 --unixsocket "$2/socket" --unixsocketperm 700 --dir "$2" --save '' --appendonly no \
+    --daemonize no --loglevel warning >"$2/log" 2>&1 &
+wait $!
+"#;
+
+pub(crate) struct Embedded {
+    folder: PathBuf,
+    stop: Arc<Latch>,
+    keeper: Mutex<Option<Worker>>,
+    generation: u64,
+}
+
+impl Embedded {
+    pub(crate) fn start() -> Result<Embedded> {
+        let server = find().ok_or_else(|| {
+            failed(
+                "embedded:// needs redis-server or valkey-server on this machine, and found neither; install one of \
+                 them (on Debian and Ubuntu: apt-get install redis-server)",
+            )
+        })?;
+        let folder = make_folder()
+            .map_err(|error| failed("no folder for the embedded server").caused_by(error))?;
+        let stop = Arc::new(Latch::default());
+        let (told, started) = bounded(1);
+        let (path, latch) = (folder.clone(), stop.clone());
+        let keeper = Worker::start("redkeep-server", move || {
+            let spawned = supervised(&server, &path);
+            let running = spawned.and_then(|mut shell| match wait_until_up(&mut shell, &path) {
+                Ok(()) => Ok(shell),
+                Err(error) => {
+                    end(&mut shell);
+                    Err(error)
+                }
+            });
+            match running {
+                Ok(mut shell) => {
+                    let _ = told.send(Ok(()));
+                    latch.wait(Deadline::never());
+                    end(&mut shell);
+                }
+                Err(error) => {
+                    let _ = told.send(Err(error));
+                }
+            }
+            let _ = fs::remove_dir_all(&path);
+        })?;
+        let embedded = Embedded {
+            folder,
+            stop,
+            keeper: Mutex::new(Some(keeper)),
+            generation: fork::generation(),
+        };
+        outcome(&started)?;
+        Ok(embedded)
+    }
+
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        Endpoint {
+            address: Address::Unix(socket(&self.folder)),
+            db: 0,
+            username: None,
+            password: None,
+            tls: false,
+        }
+    }
+
+    /// Ends the server and removes its folder. In a forked child nothing happens: it is the parent's.
+    pub(crate) fn stop(&self, deadline: Deadline) -> bool {
+        if self.generation != fork::generation() {
+            return true;
+        }
+        self.stop.open();
+        let keeper = self.keeper.lock().take();
+        keeper.is_none_or(|keeper| keeper.join(deadline))
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.stop(Deadline::after(Duration::from_secs(2)));
+    }
+}
+
+fn outcome(started: &Receiver<Result<()>>) -> Result<()> {
+    started
+        .recv()
+        .unwrap_or_else(|_| Err(failed("the embedded server's thread ended early")))
+}
+
+fn failed(message: &str) -> Error {
+    Error::new(ErrorKind::Embedded, message)
+}
+
+fn socket(folder: &Path) -> PathBuf {
+    folder.join("socket")
+}
+
+fn find() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places: Vec<PathBuf> = std::env::split_paths(&path)
+        .chain(std::env::split_paths(PLACES))
+        .collect();
+    NAMES
+        .iter()
+        .flat_map(|name| places.iter().map(move |place| place.join(name)))
+        .find(|file| sys::executable(file))
+}
+
+/// A folder that nobody else can look into.
+fn make_folder() -> io::Result<PathBuf> {
+    let wanted = std::env::temp_dir();
+    let base = match wanted.as_os_str().len() {
+        ..LONGEST_PATH => wanted,
+        _ => PathBuf::from("/tmp"),
+    };
+    loop {
+        let random = RandomState::new().build_hasher().finish();
+        let folder = base.join(format!("redkeep-{}-{random:08x}", std::process::id()));
+        match DirBuilder::new().mode(0o700).create(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => return other.map(|()| folder),
+        }
+    }
+}
+
+fn supervised(server: &Path, folder: &Path) -> Result<Child> {
+    let mut shell = Command::new("/bin/sh");
+    shell
+        .args(["-c", SUPERVISOR, "redkeep"])
+        .arg(server)
+        .arg(folder)
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    sys::tie_to_this_thread(&mut shell);
+    shell
+        .spawn()
+        .map_err(|error| failed("the embedded server could not be started").caused_by(error))
+}
+
+fn wait_until_up(shell: &mut Child, folder: &Path) -> Result<()> {
+    let deadline = Deadline::after(START);
+    let path = socket(folder);
+    while UnixStream::connect(&path).is_err() {
+        if deadline.passed() || !matches!(shell.try_wait(), Ok(None)) {
+            let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
+            let last = log.lines().last().unwrap_or("it said nothing").trim().to_owned();
+            return Err(failed(&format!("the embedded server did not start: {last}")));
+        }
+        thread::sleep(Duration::from_micros(300));
+    }
+    Ok(())
+}
+
+/// Lets the shell end the server, and waits until both are gone.
+fn end(shell: &mut Child) {
+    let _ = sys::signal(shell.id(), libc::SIGTERM);
+    let _ = shell.wait();
+}

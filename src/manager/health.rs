@@ -1,0 +1,145 @@
+//! Asking one node how it is, and waiting until it is well.
+
+use std::time::{Duration, Instant};
+
+use crate::client::{Packer, Scratch};
+use crate::dispatch::{Class, Dispatch, Request};
+use crate::error::{Error, ErrorKind, Result};
+use crate::manager::Manager;
+use crate::manager::status::Health;
+use crate::node::{Node, State};
+use crate::transport::Reply;
+
+impl Manager {
+    /// Waits until a node (none: the configured one) answers, and returns how long that took. It gives up at
+    /// whichever comes first: `timeout`, or `max_retries` tries that lie `step` apart. The seeds' values are 10 s,
+    /// 0.25 s and 5.
+    ///
+    /// ```
+    /// # fn main() -> redkeep::Result<()> {
+    /// # use std::time::Duration;
+    /// let keep = redkeep::Manager::open("embedded://")?;
+    /// let took = keep.wait_for_ready(None, Duration::from_secs(10), Duration::from_millis(250), 5)?;
+    /// assert!(took < Duration::from_secs(10));
+    /// # Ok(()) }
+    /// ```
+    pub fn wait_for_ready(
+        &self,
+        url: Option<&str>,
+        timeout: Duration,
+        step: Duration,
+        max_retries: u32,
+    ) -> Result<Duration> {
+        let dispatch = self.dispatch()?;
+        let node = self.node(dispatch, url)?;
+        let started = Instant::now();
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            // The server itself is asked, not what we remember of it.
+            if node.condition.state() == State::Down {
+                node.condition.set(State::Untried);
+            }
+            let left = timeout.saturating_sub(started.elapsed());
+            let error = match ask(dispatch, node, "PING", left, |_| ()) {
+                Ok(()) => return Ok(started.elapsed()),
+                Err(error) => error,
+            };
+            let over = started.elapsed() + step >= timeout || tries > max_retries;
+            if error.kind() == ErrorKind::Closed || dispatch.topology.fleet.closing.is_open() {
+                return Err(Error::closed());
+            }
+            if over {
+                return Err(Error::new(
+                    error.kind(),
+                    format!("not ready after {tries} tries: {}", error.message()),
+                )
+                .on_node(&node.name));
+            }
+            dispatch.topology.fleet.closing.sleep(step);
+        }
+    }
+
+    /// Asks a node (none: the configured one) how it is: its version, its clients, its role and how fast it
+    /// answers. That it does not answer is part of the answer; only a node that was never added is an error.
+    pub fn health_check(&self, url: Option<&str>) -> Result<Health> {
+        let mut health = Health {
+            healthy: false,
+            version: None,
+            connected_clients: None,
+            role: None,
+            latency: None,
+            error: None,
+        };
+        let checked = self.dispatch().and_then(|dispatch| {
+            let node = self.node(dispatch, url)?;
+            let time = self.timeout()?;
+            let started = Instant::now();
+            ask(dispatch, node, "PING", time, |_| ())?;
+            health.latency = Some(started.elapsed());
+            // Its parts differ in what users may see: a server that keeps INFO to itself is healthy all the same.
+            if let Ok(info) = ask(dispatch, node, "INFO", time, text_of) {
+                health.version = field(&info, "redis_version");
+                health.connected_clients =
+                    field(&info, "connected_clients").and_then(|n| n.parse().ok());
+                health.role = field(&info, "role");
+            }
+            Ok(())
+        });
+        match checked {
+            Ok(()) => health.healthy = true,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::UnknownNode | ErrorKind::Url | ErrorKind::UnknownProperty
+                ) =>
+            {
+                return Err(error);
+            }
+            Err(error) => health.error = Some(error.to_string()),
+        }
+        Ok(health)
+    }
+
+    /// Whether a node (none: the configured one) can be reached now, and if not, why: seed 003's
+    /// `is_redis_connected`.
+    pub fn is_redis_connected(&self, url: Option<&str>) -> (bool, Option<Error>) {
+        match self.check_connection(url) {
+            Ok(()) => (true, None),
+            Err(error) => (false, Some(error)),
+        }
+    }
+
+    pub(crate) fn check_connection(&self, url: Option<&str>) -> Result<()> {
+        let dispatch = self.dispatch()?;
+        let node = self.node(dispatch, url)?;
+        ask(dispatch, node, "PING", self.timeout()?, |_| ())
+    }
+}
+
+/// One harmless command to one node.
+fn ask<T>(
+    dispatch: &Dispatch,
+    node: &Node,
+    command: &str,
+    time: Duration,
+    read: impl FnOnce(&Reply) -> T,
+) -> Result<T> {
+    Scratch::with(|scratch| {
+        let (bytes, _) = Packer::begin(&mut scratch.request, command).finish();
+        let request = Request::new(bytes, Class::Read, None, time);
+        dispatch.call_on(node, &request, &mut scratch.reply)?;
+        Ok(read(&scratch.reply))
+    })
+}
+
+fn text_of(reply: &Reply) -> String {
+    String::from_utf8_lossy(reply.as_bytes().unwrap_or_default()).into_owned()
+}
+
+fn field(info: &str, name: &str) -> Option<String> {
+    info.lines().find_map(|line| {
+        let value = line.strip_prefix(name)?.strip_prefix(':')?;
+        Some(value.trim_end().to_owned())
+    })
+}

@@ -1,0 +1,241 @@
+//! What a manager can tell about itself: its nodes and pools, and its counts.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
+
+use crate::dispatch::Dispatch;
+use crate::node::{Node, State};
+
+/// The state of every pool of every node. Serialises as the JSON that C gets from `rk_manager_fetch_pool_status`.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct PoolStatus {
+    /// Whether health checks run.
+    pub health_checks: bool,
+    /// Whether idle connections are cleaned up.
+    pub cleanup: bool,
+    /// The nodes in the order in which they were added; the configured one first.
+    pub nodes: Vec<NodeStatus>,
+}
+
+/// One node.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct NodeStatus {
+    /// `host:port`, or the path of its socket.
+    pub address: String,
+    /// How it stands.
+    pub state: NodeState,
+    /// The server's version, once it is known.
+    pub version: Option<String>,
+    /// How long its last health check took; none before the first one.
+    pub latency: Option<Duration>,
+    /// What went wrong last, however long ago.
+    pub last_error: Option<String>,
+    /// Its pools, `pools_per_node` of them.
+    pub pools: Vec<PoolState>,
+}
+
+/// How a node stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NodeState {
+    /// Nothing has been sent to it yet.
+    Untried,
+    /// It answered last time.
+    Up,
+    /// It could not be reached; calls to it fail at once until it answers a health check.
+    Down,
+    /// Its pools were closed.
+    Closed,
+}
+
+/// One pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolState {
+    /// How many connections it holds at most.
+    pub size: usize,
+    /// Connections in use at this moment.
+    pub in_use: usize,
+    /// Open connections that wait to be used.
+    pub idle: usize,
+    /// Callers that wait for a connection.
+    pub waiting: usize,
+    /// Connections opened so far.
+    pub opened: u64,
+    /// Connections closed so far.
+    pub closed: u64,
+}
+
+impl NodeState {
+    fn name(self) -> &'static str {
+        match self {
+            NodeState::Untried => "untried",
+            NodeState::Up => "up",
+            NodeState::Down => "down",
+            NodeState::Closed => "closed",
+        }
+    }
+}
+
+impl PoolStatus {
+    pub(crate) fn of(dispatch: &Dispatch) -> PoolStatus {
+        let fleet = &dispatch.topology.fleet;
+        let (health_checks, cleanup) = fleet.tasks();
+        PoolStatus {
+            health_checks,
+            cleanup,
+            nodes: fleet.nodes().map(|node| NodeStatus::of(node)).collect(),
+        }
+    }
+
+    pub(crate) fn empty() -> PoolStatus {
+        PoolStatus {
+            health_checks: false,
+            cleanup: false,
+            nodes: Vec::new(),
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "health_checks": self.health_checks,
+            "cleanup": self.cleanup,
+            "nodes": self.nodes.iter().map(NodeStatus::json).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl NodeStatus {
+    fn of(node: &Node) -> NodeStatus {
+        let detail = node.condition.detail();
+        NodeStatus {
+            address: node.name.to_string(),
+            state: match node.condition.state() {
+                State::Untried => NodeState::Untried,
+                State::Up => NodeState::Up,
+                State::Down => NodeState::Down,
+                State::Closed => NodeState::Closed,
+            },
+            version: detail.version,
+            latency: detail.latency,
+            last_error: detail.last_error.map(|error| error.to_string()),
+            pools: node.pools.iter().map(PoolState::of).collect(),
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "address": self.address,
+            "state": self.state.name(),
+            "version": self.version,
+            "latency_ms": self.latency.map(milliseconds),
+            "last_error": self.last_error,
+            "pools": self.pools.iter().map(PoolState::json).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl PoolState {
+    fn of(pool: &crate::node::Pool) -> PoolState {
+        let (free, waiting) = pool.permits.count();
+        let in_use = pool.size.saturating_sub(free);
+        PoolState {
+            size: pool.size,
+            in_use,
+            idle: (pool.open() as usize).saturating_sub(in_use),
+            waiting,
+            opened: pool.counters.opened.load(Ordering::Relaxed),
+            closed: pool.counters.closed.load(Ordering::Relaxed),
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "size": self.size,
+            "in_use": self.in_use,
+            "idle": self.idle,
+            "waiting": self.waiting,
+            "opened": self.opened,
+            "closed": self.closed,
+        })
+    }
+}
+
+impl Serialize for PoolStatus {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.json().serialize(serializer)
+    }
+}
+
+impl Serialize for NodeStatus {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.json().serialize(serializer)
+    }
+}
+
+impl Serialize for PoolState {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.json().serialize(serializer)
+    }
+}
+
+/// What one look at a node's health found.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Health {
+    /// Whether it answered.
+    pub healthy: bool,
+    /// The server's version; none if it did not answer, or may not tell.
+    pub version: Option<String>,
+    /// How many clients are connected to it.
+    pub connected_clients: Option<u64>,
+    /// `master`, `slave` or `sentinel`, in the server's words.
+    pub role: Option<String>,
+    /// How long it took to answer a PING.
+    pub latency: Option<Duration>,
+    /// Why it is not healthy.
+    pub error: Option<String>,
+}
+
+impl Serialize for Health {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let json = match &self.error {
+            Some(error) => json!({ "status": "unhealthy", "error": error }),
+            None => json!({
+                "status": "healthy",
+                "version": self.version,
+                "connected_clients": self.connected_clients,
+                "role": self.role,
+                "latency_ms": self.latency.map(milliseconds),
+            }),
+        };
+        json.serialize(serializer)
+    }
+}
+
+pub(crate) fn stats(dispatch: Option<&Dispatch>, enabled: bool) -> Value {
+    let count = |pick: fn(&crate::stats::Counters) -> &crate::stats::Counter| {
+        dispatch.map_or(0, |dispatch| pick(&dispatch.counters).get())
+    };
+    let pools = dispatch.map_or_else(PoolStatus::empty, PoolStatus::of);
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "enabled": enabled,
+        "calls": count(|c| &c.calls),
+        "errors": count(|c| &c.errors),
+        "timeouts": count(|c| &c.timeouts),
+        "retries": count(|c| &c.retries),
+        "swallowed": count(|c| &c.swallowed),
+        "pools": pools.json(),
+    })
+}
+
+/// With three decimals, which is a microsecond.
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}

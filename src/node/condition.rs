@@ -1,0 +1,168 @@
+//! What is known of a node's health, and what follows for its callers: a node known to be down fails them at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::clock;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How a node stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum State {
+    /// Nothing has been sent to it yet.
+    Untried = 0,
+    /// It answered last time.
+    Up = 1,
+    /// It could not be reached, or did not answer a health check.
+    Down = 2,
+    /// Its pools were closed.
+    Closed = 3,
+}
+
+/// A down node is dialled again this long after the last try, at random in between.
+pub(crate) fn pause() -> Duration {
+    clock::between(Duration::from_millis(500), Duration::from_millis(800))
+}
+
+/// At most one line in the log per node within this time, however often it changes its mind.
+const LOG_PAUSE: Duration = Duration::from_secs(10);
+
+#[derive(Default, Clone)]
+pub(crate) struct Detail {
+    pub(crate) last_error: Option<Error>,
+    pub(crate) latency: Option<Duration>,
+    pub(crate) version: Option<String>,
+    /// While nobody checks the node's health: when a caller may try it again.
+    next_try: Option<Instant>,
+    logged: Option<Instant>,
+}
+
+pub(crate) struct Condition {
+    node: Arc<str>,
+    state: AtomicU8,
+    detail: Mutex<Detail>,
+}
+
+impl Condition {
+    pub(crate) fn new(node: Arc<str>) -> Condition {
+        Condition {
+            node,
+            state: AtomicU8::new(State::Untried as u8),
+            detail: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn state(&self) -> State {
+        match self.state.load(Ordering::Relaxed) {
+            0 => State::Untried,
+            1 => State::Up,
+            2 => State::Down,
+            _ => State::Closed,
+        }
+    }
+
+    pub(crate) fn set(&self, state: State) {
+        self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    pub(crate) fn detail(&self) -> Detail {
+        self.detail.lock().clone()
+    }
+
+    /// Whether a caller may use the node now. `watched`: health checks run, so that callers need not try.
+    pub(crate) fn admit(&self, watched: bool) -> Result<()> {
+        match self.state() {
+            State::Untried | State::Up => Ok(()),
+            State::Closed => Err(Error::new(
+                ErrorKind::UnknownNode,
+                "the pools of this node were closed; add_node_pool() opens them again",
+            )
+            .on_node(&self.node)),
+            State::Down => {
+                let mut detail = self.detail.lock();
+                let now = Instant::now();
+                if !watched && detail.next_try.is_none_or(|time| time <= now) {
+                    // One caller tries; until it knows more, the others go on failing at once.
+                    detail.next_try = Some(now + pause());
+                    return Ok(());
+                }
+                let error = Error::new(ErrorKind::NoHealthyPools, "the node is down")
+                    .on_node(&self.node);
+                Err(match &detail.last_error {
+                    Some(cause) => error.caused_by(Cause(cause.clone())),
+                    None => error,
+                })
+            }
+        }
+    }
+
+    /// It answered.
+    pub(crate) fn up(&self, version: Option<&str>, latency: Option<Duration>) {
+        let mut detail = self.detail.lock();
+        if let Some(version) = version {
+            detail.version = Some(version.to_owned());
+        }
+        if latency.is_some() {
+            detail.latency = latency;
+        }
+        if self.state() == State::Closed {
+            return;
+        }
+        let was_down = self.state() == State::Down;
+        self.set(State::Up);
+        if was_down && may_log(&mut detail) {
+            log::info!(target: "redkeep", "node {} is back", self.node);
+        }
+    }
+
+    /// It cannot be used. True if that is news.
+    pub(crate) fn down(&self, cause: &Error) -> bool {
+        let mut detail = self.detail.lock();
+        detail.last_error = Some(cause.clone());
+        detail.next_try = Some(Instant::now() + pause());
+        if matches!(self.state(), State::Closed | State::Down) {
+            return false;
+        }
+        self.set(State::Down);
+        if may_log(&mut detail) {
+            log::warn!(target: "redkeep", "node {} is down: {cause}", self.node);
+        }
+        true
+    }
+
+    /// Something went wrong that says nothing about the node as a whole.
+    pub(crate) fn note(&self, error: &Error) {
+        self.detail.lock().last_error = Some(error.clone());
+    }
+}
+
+fn may_log(detail: &mut Detail) -> bool {
+    let now = Instant::now();
+    let may = detail
+        .logged
+        .is_none_or(|last| now.duration_since(last) >= LOG_PAUSE);
+    if may {
+        detail.logged = Some(now);
+    }
+    may
+}
+
+/// The last cause inside a NoHealthyPools error, which names the node already.
+#[derive(Debug)]
+struct Cause(Error);
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.message())?;
+        match std::error::Error::source(&self.0) {
+            Some(source) => write!(f, ": {source}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Cause {}

@@ -1,0 +1,207 @@
+//! All nodes of one manager, and the two threads that look after them.
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+
+use parking_lot::Mutex;
+use scheduled_thread_pool::ScheduledThreadPool;
+
+use crate::clock::Deadline;
+use crate::config::{Endpoint, Settings};
+use crate::error::{Error, ErrorKind, Result};
+use crate::node::condition::State;
+use crate::node::health::{Health, Watch};
+use crate::node::reaper::Reaper;
+use crate::node::Node;
+use crate::transport::Resolver;
+use crate::worker::Latch;
+
+/// The nodes in the order in which they came. It only grows, and is read without a lock: a forked child reads
+/// here which nodes its parent had, whatever the parent's other threads were doing at that moment. A node whose
+/// pools were closed keeps its place, for when it is added again.
+#[derive(Default)]
+pub(crate) struct Roll {
+    first: OnceLock<Box<Line>>,
+}
+
+struct Line {
+    node: Arc<Node>,
+    next: OnceLock<Box<Line>>,
+}
+
+impl Roll {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Node>> {
+        let first = self.first.get();
+        std::iter::successors(first, |line| line.next.get()).map(|line| &line.node)
+    }
+
+    fn push(&self, node: Arc<Node>) {
+        let mut line = Box::new(Line {
+            node,
+            next: OnceLock::new(),
+        });
+        let mut end = &self.first;
+        while let Err(back) = end.set(line) {
+            line = back;
+            end = &end.get().expect("set() has just refused").next;
+        }
+    }
+}
+
+pub(crate) struct Fleet {
+    pub(crate) settings: Arc<Settings>,
+    resolver: Arc<Resolver>,
+    /// r2d2's thread for making slots, shared by all pools.
+    slot_maker: Arc<ScheduledThreadPool>,
+    watch: Arc<Watch>,
+    nodes: Arc<Roll>,
+    adding: Mutex<()>,
+    health: Mutex<Option<Health>>,
+    reaper: Mutex<Option<Reaper>>,
+    /// Opened when everything ends.
+    pub(crate) closing: Arc<Latch>,
+}
+
+impl Fleet {
+    /// Without nodes yet; the threads run from here on, unless their interval is 0.
+    pub(crate) fn new(settings: Arc<Settings>) -> Result<Fleet> {
+        let slot_maker = ScheduledThreadPool::builder()
+            .num_threads(1)
+            .thread_name_pattern("redkeep-slots")
+            .build();
+        let fleet = Fleet {
+            settings,
+            resolver: Arc::default(),
+            slot_maker: Arc::new(slot_maker),
+            watch: Arc::default(),
+            nodes: Arc::default(),
+            adding: Mutex::new(()),
+            health: Mutex::new(None),
+            reaper: Mutex::new(None),
+            closing: Arc::default(),
+        };
+        if fleet.settings.health_check_interval.is_some() {
+            fleet.start_health_checks()?;
+        }
+        if fleet.settings.cleanup_interval.is_some() {
+            fleet.start_cleanup()?;
+        }
+        Ok(fleet)
+    }
+
+    /// The same nodes and the same tasks, made anew for a forked child. Reads nothing of the parent's that a lock
+    /// guards.
+    pub(crate) fn renewed(parent: &Fleet) -> Result<Fleet> {
+        let fleet = Fleet::new(parent.settings.clone())?;
+        for node in parent.nodes.iter() {
+            let mine = fleet.add(node.dialer.endpoint.clone())?;
+            if node.condition.state() == State::Closed {
+                mine.close();
+            }
+        }
+        if parent.closing.is_open() {
+            fleet.closing.open();
+        }
+        Ok(fleet)
+    }
+
+    /// The node of this endpoint, made if it is new, opened again if its pools were closed.
+    pub(crate) fn add(&self, endpoint: Endpoint) -> Result<Arc<Node>> {
+        let _adding = self.adding.lock();
+        if let Some(known) = self.find(&endpoint) {
+            known.reopen();
+            return Ok(known.clone());
+        }
+        let node = Arc::new(Node::new(
+            endpoint,
+            &self.settings,
+            &self.resolver,
+            &self.slot_maker,
+            &self.watch,
+        )?);
+        self.nodes.push(node.clone());
+        self.watch.ring();
+        Ok(node)
+    }
+
+    pub(crate) fn find(&self, endpoint: &Endpoint) -> Option<&Arc<Node>> {
+        self.nodes
+            .iter()
+            .find(|node| node.dialer.endpoint == *endpoint)
+    }
+
+    /// Every node whose pools are open.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.nodes
+            .iter()
+            .filter(|node| node.condition.state() != State::Closed)
+    }
+
+    pub(crate) fn start_health_checks(&self) -> Result<()> {
+        let interval = self.settings.health_check_interval.ok_or_else(|| off("health_check_interval"))?;
+        let mut health = self.health.lock();
+        if health.is_none() {
+            *health = Some(Health::start(&self.watch, &self.nodes, interval)?);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn stop_health_checks(&self, deadline: Deadline) -> bool {
+        let Some(health) = self.health.lock().take() else {
+            return true;
+        };
+        health.stop();
+        health.join(deadline)
+    }
+
+    pub(crate) fn start_cleanup(&self) -> Result<()> {
+        let interval = self.settings.cleanup_interval.ok_or_else(|| off("cleanup_interval"))?;
+        let mut reaper = self.reaper.lock();
+        if reaper.is_none() {
+            let max_idle = self.settings.max_idle_time;
+            *reaper = Some(Reaper::start(&self.nodes, interval, max_idle)?);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn stop_cleanup(&self, deadline: Deadline) -> bool {
+        let Some(reaper) = self.reaper.lock().take() else {
+            return true;
+        };
+        reaper.stop();
+        reaper.join(deadline)
+    }
+
+    /// Whether both tasks run: health checks, clean-up.
+    pub(crate) fn tasks(&self) -> (bool, bool) {
+        (self.health.lock().is_some(), self.reaper.lock().is_some())
+    }
+
+    /// Ends every call and every thread, for good. False if a thread still ran at the deadline.
+    pub(crate) fn close(&self, deadline: Deadline) -> bool {
+        self.closing.open();
+        for node in self.nodes.iter() {
+            node.shut_down();
+        }
+        // Both are told before either is waited for.
+        if let Some(reaper) = &*self.reaper.lock() {
+            reaper.stop();
+        }
+        let health = self.stop_health_checks(deadline);
+        self.stop_cleanup(deadline) && health
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        // The threads answer within moments; the limit is for a machine that is out of breath.
+        self.close(Deadline::after(std::time::Duration::from_secs(1)));
+    }
+}
+
+fn off(property: &str) -> Error {
+    Error::new(
+        ErrorKind::BadValue,
+        format!("{property} is 0, which keeps this task off; open the manager with an interval"),
+    )
+}

@@ -1,0 +1,137 @@
+//! The health thread: all probes of all nodes in one poll(2), so that a slow node delays no other.
+
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::clock::Deadline;
+use crate::error::{Error, ErrorKind, Result};
+use crate::node::condition::State;
+use crate::node::fleet::Roll;
+use crate::node::probe::Probe;
+use crate::sys::{self, READABLE};
+use crate::worker::Worker;
+
+/// How nodes reach the health thread.
+#[derive(Default)]
+pub(crate) struct Watch {
+    on: AtomicBool,
+    bell: Mutex<Option<UnixStream>>,
+}
+
+impl Watch {
+    /// Whether health checks run, so that a down node is tried by them and by nobody else.
+    pub(crate) fn is_on(&self) -> bool {
+        self.on.load(Ordering::Relaxed)
+    }
+
+    /// Wakes the health thread: a node has come, gone down, or everything is to end.
+    pub(crate) fn ring(&self) {
+        if let Some(bell) = &mut *self.bell.lock() {
+            // A full pipe has enough rings in it already.
+            let _ = bell.write(&[1]);
+        }
+    }
+}
+
+/// The running thread.
+pub(crate) struct Health {
+    watch: Arc<Watch>,
+    stop: Arc<AtomicBool>,
+    worker: Worker,
+}
+
+impl Health {
+    pub(crate) fn start(watch: &Arc<Watch>, nodes: &Arc<Roll>, interval: Duration) -> Result<Health> {
+        let pair = UnixStream::pair().and_then(|(near, far)| {
+            near.set_nonblocking(true)?;
+            far.set_nonblocking(true)?;
+            Ok((near, far))
+        });
+        let (near, far) = pair.map_err(|error| {
+            Error::new(ErrorKind::System, "no descriptors for health checks").caused_by(error)
+        })?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let rounds = Rounds {
+            nodes: nodes.clone(),
+            bell: far,
+            stop: stop.clone(),
+            interval,
+            probes: Vec::new(),
+        };
+        let worker = Worker::start("redkeep-health", move || rounds.run())?;
+        *watch.bell.lock() = Some(near);
+        watch.on.store(true, Ordering::Relaxed);
+        Ok(Health {
+            watch: watch.clone(),
+            stop,
+            worker,
+        })
+    }
+
+    /// Tells the thread to end. `join` then waits for it.
+    pub(crate) fn stop(&self) {
+        self.watch.on.store(false, Ordering::Relaxed);
+        self.stop.store(true, Ordering::Release);
+        self.watch.ring();
+    }
+
+    pub(crate) fn join(self, deadline: Deadline) -> bool {
+        self.worker.join(deadline)
+    }
+}
+
+/// The inside of the thread.
+struct Rounds {
+    nodes: Arc<Roll>,
+    bell: UnixStream,
+    stop: Arc<AtomicBool>,
+    interval: Duration,
+    probes: Vec<Probe>,
+}
+
+impl Rounds {
+    fn run(mut self) {
+        while !self.stop.load(Ordering::Acquire) {
+            self.muster();
+            let now = Instant::now();
+            for probe in &mut self.probes {
+                probe.step(now, self.interval);
+            }
+            self.sleep();
+        }
+    }
+
+    /// Takes up nodes that have come, and lets go of those whose pools were closed.
+    fn muster(&mut self) {
+        let now = Instant::now();
+        let next = now + self.interval;
+        for node in self.nodes.iter().skip(self.probes.len()) {
+            self.probes.push(Probe::new(node.clone(), next));
+        }
+        for probe in &mut self.probes {
+            match probe.node.condition.state() {
+                State::Closed => probe.withdraw(next),
+                _ => probe.hurry(now),
+            }
+        }
+    }
+
+    /// Until a socket is ready, a probe is due, or the bell rings.
+    fn sleep(&mut self) {
+        let mut entries = vec![sys::poll_entry(self.bell.as_fd(), READABLE)];
+        entries.extend(self.probes.iter().filter_map(Probe::poll_entry));
+        let next = self.probes.iter().map(Probe::wakes).min();
+        let time = next.map(|at| at.saturating_duration_since(Instant::now()));
+        if sys::poll(&mut entries, time).is_ok() && entries[0].revents != 0 {
+            let mut rings = [0; 64];
+            // WouldBlock ends it; there is nothing else to learn from the bell.
+            while self.bell.read(&mut rings).is_ok_and(|n| n == rings.len()) {}
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! One server: its pools, its health, and who looks after them.
+
+mod condition;
+mod fleet;
+mod health;
+mod permits;
+mod pool;
+mod probe;
+mod reaper;
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use scheduled_thread_pool::ScheduledThreadPool;
+
+use crate::clock::{self, Deadline};
+use crate::config::{Endpoint, Settings};
+use crate::error::{Error, ErrorKind, Result};
+use crate::transport::{Dialer, Lifeline, Reply, Resolver};
+
+pub(crate) use condition::{Condition, State};
+pub(crate) use fleet::Fleet;
+use health::Watch;
+use permits::Entry;
+pub(crate) use pool::Pool;
+use pool::{HeldSlot, Slot};
+
+/// A connection idle for longer than this is asked for a sign of life before it is used.
+const TRUSTED: Duration = Duration::from_secs(1);
+
+pub(crate) struct Node {
+    pub(crate) name: Arc<str>,
+    pub(crate) condition: Condition,
+    pub(crate) pools: Vec<Pool>,
+    pub(crate) dialer: Dialer,
+    watch: Arc<Watch>,
+    /// One increment makes every connection opened before it stale.
+    generation: AtomicU64,
+    next_pool: AtomicUsize,
+}
+
+impl Node {
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        settings: &Arc<Settings>,
+        resolver: &Arc<Resolver>,
+        threads: &Arc<ScheduledThreadPool>,
+        watch: &Arc<Watch>,
+    ) -> Result<Node> {
+        let name: Arc<str> = endpoint.address.to_string().into();
+        let pools = (0..settings.pools_per_node)
+            .map(|_| Pool::new(settings.max_connections, threads))
+            .collect::<Result<_>>()?;
+        Ok(Node {
+            condition: Condition::new(name.clone()),
+            name,
+            pools,
+            dialer: Dialer {
+                endpoint,
+                settings: settings.clone(),
+                resolver: resolver.clone(),
+                lifeline: Arc::new(Lifeline::default()),
+            },
+            watch: watch.clone(),
+            generation: AtomicU64::new(1),
+            next_pool: AtomicUsize::new(0),
+        })
+    }
+
+    /// Sends one packed request on a connection of the pool and reads its reply.
+    pub(crate) fn call(
+        &self,
+        request: &[u8],
+        reply: &mut Reply,
+        started: Instant,
+        deadline: Deadline,
+    ) -> Result<()> {
+        Held::take(self, deadline)?.call(request, reply, started, deadline)
+    }
+
+    /// A slot's permit: from a pool that has one free, or else in the queue of the next in turn.
+    fn permit(&self, deadline: Deadline) -> Result<usize> {
+        self.condition
+            .admit(self.watch.is_on())
+            .map_err(|error| self.dialer.explain(error))?;
+        let first = match self.pools.len() {
+            1 => 0,
+            n => self.next_pool.fetch_add(1, Ordering::Relaxed) % n,
+        };
+        let turns = (first..self.pools.len()).chain(0..first);
+        if self.pools.len() > 1 {
+            for i in turns {
+                if self.pools[i].permits.try_acquire() {
+                    return Ok(i);
+                }
+            }
+        }
+        match self.pools[first].permits.acquire(deadline) {
+            Entry::Granted => Ok(first),
+            Entry::TimedOut => Err(Error::new(
+                ErrorKind::PoolTimeout,
+                format!(
+                    "all {} connections of the pool were in use until the deadline (property max_connections)",
+                    self.pools[first].size
+                ),
+            )
+            .on_node(&self.name)),
+            Entry::Closed => Err(self.dialer.explain(
+                Error::new(ErrorKind::UnknownNode, "the pools of this node were closed")
+                    .on_node(&self.name),
+            )),
+        }
+    }
+
+    /// Makes sure that the slot holds a connection that can be used.
+    fn ready(&self, pool: &Pool, slot: &mut Slot, now: Instant, deadline: Deadline) -> Result<()> {
+        let generation = self.generation.load(Ordering::Acquire);
+        if let Some(connection) = &mut slot.connection {
+            if slot.is_current(generation, now)
+                && (slot.idle_for(now) <= TRUSTED || {
+                    // A dead peer must not use up the time that a new connection needs.
+                    let left = deadline.remaining().unwrap_or_default();
+                    connection.is_alive(deadline.within(left / 2).within(TRUSTED))
+                })
+            {
+                return Ok(());
+            }
+            pool.close_slot(slot);
+        }
+        let connection = self.dial(deadline)?;
+        pool.counters.opened.fetch_add(1, Ordering::Relaxed);
+        slot.connection = Some(connection);
+        slot.generation = generation;
+        slot.expires = self.dialer.settings.max_lifetime.map(|age| {
+            // Up to a tenth less, so that connections opened together do not end together.
+            now + clock::between(age - age / 10, age)
+        });
+        Ok(())
+    }
+
+    fn dial(&self, deadline: Deadline) -> Result<crate::transport::Connection> {
+        // What ended at the caller's own deadline says nothing about the node.
+        let patient = deadline
+            .remaining()
+            .is_some_and(|left| left >= self.dialer.settings.connect_timeout);
+        match self.dialer.dial(deadline) {
+            Ok(connection) => {
+                self.condition.up(connection.version(), None);
+                Ok(connection)
+            }
+            Err(error) => {
+                let error = error.on_node(&self.name);
+                match error.kind() {
+                    ErrorKind::Closed => {}
+                    ErrorKind::System => self.condition.note(&error),
+                    ErrorKind::Timeout if !patient => self.condition.note(&error),
+                    _ => self.down(&error),
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes the node fail its callers at once, until it answers again.
+    pub(crate) fn down(&self, cause: &Error) {
+        if self.condition.down(cause) {
+            self.purge();
+            self.watch.ring();
+        }
+    }
+
+    /// Makes every open connection stale: idle ones are closed now, those in use when they come back.
+    pub(crate) fn purge(&self) {
+        let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
+        self.sweep(|slot| slot.generation != generation);
+    }
+
+    /// Closes idle connections that have been so for too long, are too old, or stale.
+    pub(crate) fn reap(&self, max_idle: Option<Duration>) {
+        let now = Instant::now();
+        let generation = self.generation.load(Ordering::Acquire);
+        self.sweep(|slot| {
+            !slot.is_current(generation, now)
+                || max_idle.is_some_and(|longest| slot.idle_for(now) > longest)
+        });
+    }
+
+    fn sweep(&self, stale: impl Fn(&Slot) -> bool) {
+        for pool in &self.pools {
+            pool.sweep(|slot| slot.connection.is_some() && stale(slot));
+        }
+    }
+
+    /// Closes the pools: idle connections now, those in use when they come back; whoever waits is turned away.
+    pub(crate) fn close(&self) {
+        self.condition.set(State::Closed);
+        self.purge();
+        for pool in &self.pools {
+            pool.permits.close();
+        }
+    }
+
+    pub(crate) fn reopen(&self) {
+        if self.condition.state() == State::Closed {
+            for pool in &self.pools {
+                pool.permits.reopen();
+            }
+            self.condition.set(State::Untried);
+        }
+    }
+
+    /// Ends every call on this node, sleeping ones included, for good.
+    pub(crate) fn shut_down(&self) {
+        self.dialer.lifeline.cut();
+        self.close();
+    }
+}
+
+/// A slot in somebody's hands; given back when dropped.
+pub(crate) struct Held<N: Deref<Target = Node>> {
+    node: N,
+    pool: usize,
+    slot: Option<HeldSlot>,
+}
+
+impl<N: Deref<Target = Node>> Held<N> {
+    pub(crate) fn take(node: N, deadline: Deadline) -> Result<Held<N>> {
+        let pool = node.permit(deadline)?;
+        // From here on the permit belongs to `held`, and goes back with it.
+        let mut held = Held {
+            node,
+            pool,
+            slot: None,
+        };
+        held.slot = Some(held.node.pools[pool].take()?);
+        Ok(held)
+    }
+
+    /// Sends one packed request and reads its reply, opening a connection first where that is needed.
+    pub(crate) fn call(
+        &mut self,
+        request: &[u8],
+        reply: &mut Reply,
+        started: Instant,
+        deadline: Deadline,
+    ) -> Result<()> {
+        let pool = &self.node.pools[self.pool];
+        let slot = self.slot.as_mut().expect("given back only by drop");
+        self.node.ready(pool, slot, started, deadline)?;
+        self.call_open(request, reply, started, deadline)
+    }
+
+    /// The same on the connection that is open, and on no other.
+    pub(crate) fn call_open(
+        &mut self,
+        request: &[u8],
+        reply: &mut Reply,
+        started: Instant,
+        deadline: Deadline,
+    ) -> Result<()> {
+        let slot = self.slot.as_mut().expect("given back only by drop");
+        slot.used = started;
+        // Out of the slot while the call lasts: whatever ends it early, a panic included, closes the connection.
+        let Some(mut connection) = slot.connection.take() else {
+            return Err(Error::new(ErrorKind::Io, "the connection is closed"));
+        };
+        match connection.call(request, reply, deadline) {
+            Ok(()) => {
+                slot.connection = Some(connection);
+                Ok(())
+            }
+            Err(error) => {
+                self.node.pools[self.pool].counters.closed.fetch_add(1, Ordering::Relaxed);
+                let error = self.node.dialer.explain(error).on_node(&self.node.name);
+                self.node.condition.note(&error);
+                Err(error)
+            }
+        }
+    }
+
+    pub(crate) fn node(&self) -> &N {
+        &self.node
+    }
+
+    /// Opens the connection now, if it is not open yet.
+    pub(crate) fn open(&mut self, deadline: Deadline) -> Result<()> {
+        let pool = &self.node.pools[self.pool];
+        let slot = self.slot.as_mut().expect("given back only by drop");
+        self.node.ready(pool, slot, Instant::now(), deadline)
+    }
+
+    /// Closes the connection: its state is no longer that of a fresh one.
+    pub(crate) fn discard(&mut self) {
+        if let Some(slot) = &mut self.slot {
+            self.node.pools[self.pool].close_slot(slot);
+        }
+    }
+
+}
+
+impl<N: Deref<Target = Node>> Drop for Held<N> {
+    fn drop(&mut self) {
+        // A stale one is closed here rather than at its next use, which may be long in coming.
+        if let Some(slot) = &mut self.slot {
+            if slot.generation != self.node.generation.load(Ordering::Acquire) {
+                self.node.pools[self.pool].close_slot(slot);
+            }
+        }
+        // The slot first: whoever gets the permit must find it.
+        drop(self.slot.take());
+        self.node.pools[self.pool].permits.release();
+    }
+}

@@ -1,0 +1,246 @@
+//! The queue before a pool: one permit for each slot, first come, first served.
+//!
+//! A permit that comes back is handed to whoever has waited longest, never put up for grabs: with r2d2's own wait
+//! the slowest of 64 callers waited four times as long.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Thread};
+
+use crate::clock::Deadline;
+
+/// How waiting for a permit ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entry {
+    Granted,
+    TimedOut,
+    Closed,
+}
+
+const WAITING: u8 = 0;
+const GRANTED: u8 = 1;
+const TURNED_AWAY: u8 = 2;
+
+struct Waiter {
+    state: AtomicU8,
+    thread: Thread,
+}
+
+impl Waiter {
+    fn tell(&self, state: u8) {
+        self.state.store(state, Ordering::Release);
+        self.thread.unpark();
+    }
+}
+
+struct State {
+    free: usize,
+    queue: VecDeque<Arc<Waiter>>,
+    closed: bool,
+}
+
+pub(crate) struct Permits {
+    state: Mutex<State>,
+}
+
+impl Permits {
+    pub(crate) fn new(count: usize) -> Permits {
+        Permits {
+            state: Mutex::new(State {
+                free: count,
+                queue: VecDeque::new(),
+                closed: false,
+            }),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn try_acquire(&self) -> bool {
+        let mut state = self.state();
+        let granted = state.free > 0 && !state.closed;
+        state.free -= usize::from(granted);
+        granted
+    }
+
+    pub(crate) fn acquire(&self, deadline: Deadline) -> Entry {
+        let me = {
+            let mut state = self.state();
+            if state.closed {
+                return Entry::Closed;
+            }
+            // Permits are free only while nobody waits: release() hands over directly.
+            if state.free > 0 {
+                state.free -= 1;
+                return Entry::Granted;
+            }
+            let me = Arc::new(Waiter {
+                state: AtomicU8::new(WAITING),
+                thread: thread::current(),
+            });
+            state.queue.push_back(me.clone());
+            me
+        };
+        loop {
+            match me.state.load(Ordering::Acquire) {
+                GRANTED => return Entry::Granted,
+                TURNED_AWAY => return Entry::Closed,
+                _ => {}
+            }
+            match deadline.remaining() {
+                Some(left) => thread::park_timeout(left),
+                None => return self.give_up(&me),
+            }
+        }
+    }
+
+    /// Leaves the queue, unless the permit was granted in the very last moment.
+    fn give_up(&self, me: &Arc<Waiter>) -> Entry {
+        let mut state = self.state();
+        match me.state.load(Ordering::Acquire) {
+            GRANTED => Entry::Granted,
+            TURNED_AWAY => Entry::Closed,
+            _ => {
+                state.queue.retain(|waiter| !Arc::ptr_eq(waiter, me));
+                Entry::TimedOut
+            }
+        }
+    }
+
+    pub(crate) fn release(&self) {
+        let next = {
+            let mut state = self.state();
+            let next = state.queue.pop_front();
+            if next.is_none() {
+                state.free += 1;
+            }
+            next
+        };
+        if let Some(waiter) = next {
+            waiter.tell(GRANTED);
+        }
+    }
+
+    /// Turns everybody away who waits, and who comes until `reopen`. Permits that are out stay out.
+    pub(crate) fn close(&self) {
+        let waiting = {
+            let mut state = self.state();
+            state.closed = true;
+            std::mem::take(&mut state.queue)
+        };
+        for waiter in waiting {
+            waiter.tell(TURNED_AWAY);
+        }
+    }
+
+    pub(crate) fn reopen(&self) {
+        self.state().closed = false;
+    }
+
+    /// How many are free, and how many callers wait.
+    pub(crate) fn count(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.free, state.queue.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn after(ms: u64) -> Deadline {
+        Deadline::after(Duration::from_millis(ms))
+    }
+
+    fn wait_for_queue(permits: &Permits, length: usize) {
+        while permits.count().1 != length {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn first_come_first_served() {
+        let permits = Arc::new(Permits::new(1));
+        assert!(permits.try_acquire());
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let threads: Vec<_> = (0..8)
+            .map(|i| {
+                let (shared, order) = (permits.clone(), order.clone());
+                let thread = thread::spawn(move || {
+                    assert_eq!(shared.acquire(after(10_000)), Entry::Granted);
+                    order.lock().unwrap().push(i);
+                    shared.release();
+                });
+                wait_for_queue(&permits, i + 1);
+                thread
+            })
+            .collect();
+        permits.release();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!(*order.lock().unwrap(), (0..8).collect::<Vec<_>>());
+        assert_eq!(permits.count(), (1, 0));
+    }
+
+    #[test]
+    fn a_waiter_that_gives_up_takes_nothing_along() {
+        let permits = Permits::new(1);
+        assert!(permits.try_acquire());
+        assert_eq!(permits.acquire(after(20)), Entry::TimedOut);
+        assert_eq!(permits.count(), (0, 0));
+        permits.release();
+        assert_eq!(permits.count(), (1, 0));
+    }
+
+    #[test]
+    fn closing_wakes_everybody() {
+        let permits = Arc::new(Permits::new(0));
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let permits = permits.clone();
+                thread::spawn(move || permits.acquire(Deadline::never()))
+            })
+            .collect();
+        wait_for_queue(&permits, 4);
+        permits.close();
+        for thread in threads {
+            assert_eq!(thread.join().unwrap(), Entry::Closed);
+        }
+        assert_eq!(permits.acquire(after(1000)), Entry::Closed);
+        permits.reopen();
+        permits.release();
+        assert_eq!(permits.acquire(after(1000)), Entry::Granted);
+    }
+
+    #[test]
+    fn no_permit_is_lost_or_made_under_load() {
+        let permits = Arc::new(Permits::new(3));
+        let inside = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let threads: Vec<_> = (0..16)
+            .map(|i| {
+                let (permits, inside) = (permits.clone(), inside.clone());
+                thread::spawn(move || {
+                    for round in 0..300 {
+                        // Some give up at once, so that the last-moment grant is met as well.
+                        let patience = if (i + round) % 3 == 0 { 0 } else { 10_000 };
+                        if permits.acquire(after(patience)) == Entry::Granted {
+                            assert!(inside.fetch_add(1, Ordering::SeqCst) < 3);
+                            thread::yield_now();
+                            inside.fetch_sub(1, Ordering::SeqCst);
+                            permits.release();
+                        }
+                    }
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!(permits.count(), (3, 0));
+    }
+}

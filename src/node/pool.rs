@@ -1,0 +1,145 @@
+//! One pool of slots. r2d2 keeps the slots; a slot may or may not hold an open connection.
+//!
+//! r2d2 makes its connections in the background and retries there, which hides the cause and storms a server that
+//! comes back. So what it makes here is an empty slot, which cannot fail; the caller who gets the slot opens the
+//! connection, under its own deadline.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use scheduled_thread_pool::ScheduledThreadPool;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::node::permits::Permits;
+use crate::transport::Connection;
+
+/// A place for one connection.
+pub(crate) struct Slot {
+    pub(crate) connection: Option<Connection>,
+    /// The node's generation when the connection was opened.
+    pub(crate) generation: u64,
+    /// When it is to be replaced, however healthy it is.
+    pub(crate) expires: Option<Instant>,
+    /// When the last call on it began.
+    pub(crate) used: Instant,
+}
+
+impl Slot {
+    /// Whether it may be used at this moment, by its age and its node's generation.
+    pub(crate) fn is_current(&self, generation: u64, now: Instant) -> bool {
+        self.generation == generation && self.expires.is_none_or(|end| now < end)
+    }
+
+    pub(crate) fn idle_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.used)
+    }
+}
+
+/// What r2d2 asks for slots.
+pub(crate) struct Slots;
+
+impl r2d2::ManageConnection for Slots {
+    type Connection = Slot;
+    type Error = Infallible;
+
+    fn connect(&self) -> std::result::Result<Slot, Infallible> {
+        Ok(Slot {
+            connection: None,
+            generation: 0,
+            expires: None,
+            used: Instant::now(),
+        })
+    }
+
+    fn is_valid(&self, _: &mut Slot) -> std::result::Result<(), Infallible> {
+        Ok(())
+    }
+
+    /// Never: a slot whose connection broke is an empty slot, and as good as new.
+    fn has_broken(&self, _: &mut Slot) -> bool {
+        false
+    }
+}
+
+pub(crate) type HeldSlot = r2d2::PooledConnection<Slots>;
+
+#[derive(Default)]
+pub(crate) struct PoolCounters {
+    pub(crate) opened: AtomicU64,
+    pub(crate) closed: AtomicU64,
+}
+
+pub(crate) struct Pool {
+    slots: r2d2::Pool<Slots>,
+    pub(crate) permits: Permits,
+    pub(crate) size: usize,
+    pub(crate) counters: PoolCounters,
+}
+
+impl Pool {
+    pub(crate) fn new(size: u32, threads: &Arc<ScheduledThreadPool>) -> Result<Pool> {
+        let slots = r2d2::Pool::builder()
+            .max_size(size)
+            .min_idle(None)
+            .test_on_check_out(false)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .thread_pool(threads.clone())
+            .build(Slots)
+            .map_err(|error| {
+                Error::new(ErrorKind::System, "the pool's slots could not be made").caused_by(error)
+            })?;
+        Ok(Pool {
+            slots,
+            permits: Permits::new(size as usize),
+            size: size as usize,
+            counters: PoolCounters::default(),
+        })
+    }
+
+    /// A slot, for one who holds a permit: there are as many slots as permits.
+    pub(crate) fn take(&self) -> Result<HeldSlot> {
+        self.slots
+            .try_get()
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "a permit without a slot"))
+    }
+
+    pub(crate) fn close_slot(&self, slot: &mut Slot) {
+        if slot.connection.take().is_some() {
+            self.counters.closed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Closes the idle connections that `stale` picks, without disturbing the order of the others.
+    pub(crate) fn sweep(&self, stale: impl Fn(&Slot) -> bool) {
+        let mut held = Vec::new();
+        while held.len() < self.size && self.permits.try_acquire() {
+            match self.take() {
+                Ok(mut slot) => {
+                    if stale(&slot) {
+                        self.close_slot(&mut slot);
+                    }
+                    held.push(slot);
+                }
+                Err(_) => {
+                    self.permits.release();
+                    break;
+                }
+            }
+        }
+        // r2d2 hands out the slot that came back last. Given back in reverse, the warmest one is on top again.
+        while let Some(slot) = held.pop() {
+            drop(slot);
+            self.permits.release();
+        }
+    }
+
+    /// How many connections are open at this moment.
+    pub(crate) fn open(&self) -> u64 {
+        let closed = self.counters.closed.load(Ordering::Relaxed);
+        let opened = self.counters.opened.load(Ordering::Relaxed);
+        opened.saturating_sub(closed)
+    }
+}

@@ -1,0 +1,307 @@
+//! The health check of one node, which never waits: it does what can be done at once and says what it waits for.
+//!
+//! ```text
+//!            due                 looked up            connected            greeted
+//!  Resting ───────► Resolving ─────────► Connecting ─────────► Greeting ─────────► Asking ── PONG ──► Resting
+//!     │    due, and the connection of the last time is still there                   ▲
+//!     └──────────────────────────────────────────────────────────────────────────────┘
+//! ```
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::config::Address;
+use crate::error::{Error, ErrorKind, Result};
+use crate::node::condition::{self, State};
+use crate::node::Node;
+use crate::sys::{PollFd, READABLE, WRITABLE};
+use crate::transport::{
+    Handshake, Limits, Lookup, Peer, Progress, Reader, Reply, Socket, command, connect_error,
+};
+
+/// A probe reads nothing larger than a greeting's answer.
+const LIMIT: usize = 64 * 1024;
+/// How often a lookup under way is looked at.
+const GLANCE: Duration = Duration::from_millis(20);
+
+/// The probe's own connection, kept from one check to the next.
+struct Link {
+    socket: Socket,
+    reader: Reader,
+    reply: Reply,
+}
+
+enum Stage {
+    Resting,
+    Resolving(Arc<Lookup>),
+    Connecting(Socket, Vec<SocketAddr>),
+    Greeting(Link, Box<Handshake>),
+    Asking(Link),
+}
+
+pub(crate) struct Probe {
+    pub(crate) node: Arc<Node>,
+    stage: Stage,
+    link: Option<Link>,
+    /// When the next check begins, while resting.
+    due: Instant,
+    /// When the check under way has failed, otherwise.
+    limit: Instant,
+    asked: Instant,
+    /// The check under way began with the connection of the last time, whose loss alone proves nothing.
+    on_old_link: bool,
+    version: Option<String>,
+}
+
+impl Probe {
+    pub(crate) fn new(node: Arc<Node>, first: Instant) -> Probe {
+        Probe {
+            node,
+            stage: Stage::Resting,
+            link: None,
+            due: first,
+            limit: first,
+            asked: first,
+            on_old_link: false,
+            version: None,
+        }
+    }
+
+    /// When it wants to be called again, whatever its socket does.
+    pub(crate) fn wakes(&self) -> Instant {
+        match self.stage {
+            Stage::Resting => self.due,
+            Stage::Resolving(_) => self.limit.min(Instant::now() + GLANCE),
+            _ => self.limit,
+        }
+    }
+
+    /// What its socket waits for.
+    pub(crate) fn poll_entry(&self) -> Option<PollFd> {
+        match &self.stage {
+            Stage::Connecting(socket, _) => Some(socket.poll_entry(WRITABLE)),
+            Stage::Greeting(link, _) | Stage::Asking(link) => {
+                Some(link.socket.poll_entry(READABLE))
+            }
+            Stage::Resting | Stage::Resolving(_) => None,
+        }
+    }
+
+    /// Forgets the connection: the node's pools were closed.
+    pub(crate) fn withdraw(&mut self, next: Instant) {
+        self.stage = Stage::Resting;
+        self.link = None;
+        self.due = next;
+    }
+
+    /// A caller found the node down: the next check comes soon.
+    pub(crate) fn hurry(&mut self, now: Instant) {
+        if matches!(self.stage, Stage::Resting) && self.node.condition.state() == State::Down {
+            self.due = self.due.min(now + condition::pause());
+        }
+    }
+
+    /// Does what can be done now. `interval` lies between checks of a node that is up.
+    pub(crate) fn step(&mut self, now: Instant, interval: Duration) {
+        if matches!(self.stage, Stage::Resting) {
+            if now < self.due {
+                return;
+            }
+            let settings = &self.node.dialer.settings;
+            self.limit = now + settings.connect_timeout.min(settings.command_timeout);
+            self.on_old_link = self.link.is_some();
+        } else if now >= self.limit {
+            let late = Error::new(ErrorKind::Timeout, "no answer to a health check in time");
+            return self.failed(late, now);
+        }
+        match self.advance(now) {
+            Ok(false) => {}
+            Ok(true) => {
+                self.node
+                    .condition
+                    .up(self.version.as_deref(), Some(now - self.asked));
+                self.due = now + interval;
+            }
+            Err(_) if self.on_old_link => {
+                // Servers close idle connections as they please. Only a new one that fails tells of a fault.
+                self.on_old_link = false;
+                self.stage = Stage::Resting;
+                self.link = None;
+                self.step(now, interval);
+            }
+            Err(error) => self.failed(error, now),
+        }
+    }
+
+    fn failed(&mut self, error: Error, now: Instant) {
+        self.node.down(&error.on_node(&self.node.name));
+        self.withdraw(now + condition::pause());
+    }
+
+    /// Goes from stage to stage until one has to wait (false), or the node has answered (true).
+    fn advance(&mut self, now: Instant) -> Result<bool> {
+        loop {
+            match std::mem::replace(&mut self.stage, Stage::Resting) {
+                Stage::Resting => self.stage = self.begin(now)?,
+                Stage::Resolving(lookup) => match self.looked_up(&lookup) {
+                    None => {
+                        self.stage = Stage::Resolving(lookup);
+                        return Ok(false);
+                    }
+                    Some(found) => self.stage = self.connect(found?, now)?,
+                },
+                Stage::Connecting(socket, rest) => match ready(&socket)? {
+                    false => {
+                        self.stage = Stage::Connecting(socket, rest);
+                        return Ok(false);
+                    }
+                    true => match socket.connected() {
+                        Ok(()) => self.stage = self.greet(socket, now)?,
+                        Err(error) if rest.is_empty() => return Err(connect_error(error)),
+                        Err(_) => self.stage = self.connect(rest, now)?,
+                    },
+                },
+                Stage::Greeting(mut link, mut handshake) => {
+                    while !handshake.is_done() {
+                        if !link.reply_came().map_err(|e| handshake.explain(e))? {
+                            self.stage = Stage::Greeting(link, handshake);
+                            return Ok(false);
+                        }
+                        handshake.absorb(&link.reply)?;
+                    }
+                    self.version = handshake.version();
+                    // The PING went out together with the greeting.
+                    self.stage = Stage::Asking(link);
+                }
+                Stage::Asking(mut link) => {
+                    if !link.reply_came()? {
+                        self.stage = Stage::Asking(link);
+                        return Ok(false);
+                    }
+                    // Any answer will do: NOPERM and LOADING come from the living too.
+                    self.link = Some(link);
+                    return Ok(true);
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, now: Instant) -> Result<Stage> {
+        if let Some(mut link) = self.link.take() {
+            link.send(&ping())?;
+            self.asked = now;
+            return Ok(Stage::Asking(link));
+        }
+        match &self.node.dialer.endpoint.address {
+            Address::Unix(_) => self.connect(Vec::new(), now),
+            Address::Tcp { host, .. } => {
+                Ok(Stage::Resolving(self.node.dialer.resolver.begin(host)))
+            }
+        }
+    }
+
+    fn looked_up(&self, lookup: &Lookup) -> Option<Result<Vec<SocketAddr>>> {
+        match &self.node.dialer.endpoint.address {
+            Address::Tcp { host, port } => lookup.answer(host, *port),
+            Address::Unix(_) => Some(Ok(Vec::new())),
+        }
+    }
+
+    /// Begins to connect to the first address that does not fail at once.
+    fn connect(&mut self, mut found: Vec<SocketAddr>, now: Instant) -> Result<Stage> {
+        let dialer = &self.node.dialer;
+        loop {
+            let next = (!found.is_empty()).then(|| found.remove(0));
+            let peer = match (&dialer.endpoint.address, next) {
+                (Address::Unix(path), _) => Peer::Unix(path),
+                (Address::Tcp { .. }, Some(address)) => Peer::Tcp(address),
+                (Address::Tcp { .. }, None) => {
+                    return Err(Error::new(ErrorKind::Resolve, "the name has no address"));
+                }
+            };
+            match Socket::begin(&peer, dialer.settings.command_timeout, &dialer.lifeline) {
+                Ok((socket, true)) => return self.greet(socket, now),
+                Ok((socket, false)) => return Ok(Stage::Connecting(socket, found)),
+                Err(error) if found.is_empty() => return Err(connect_error(error)),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn greet(&mut self, socket: Socket, now: Instant) -> Result<Stage> {
+        let handshake = self.node.dialer.handshake();
+        let mut link = Link {
+            socket,
+            reader: Reader::new(Limits {
+                max_bytes: LIMIT,
+                ..Limits::default()
+            }),
+            reply: Reply::new(),
+        };
+        let mut bytes = handshake.bytes().to_vec();
+        bytes.extend_from_slice(&ping());
+        link.send(&bytes)?;
+        self.asked = now;
+        Ok(Stage::Greeting(link, Box::new(handshake)))
+    }
+}
+
+impl Link {
+    /// A probe's few bytes always fit into a socket that is not stuck.
+    fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        match self.socket.send_some(bytes) {
+            Ok(n) if n == bytes.len() => Ok(()),
+            Ok(_) => Err(Error::new(
+                ErrorKind::Timeout,
+                "the connection takes no more bytes",
+            )),
+            Err(error) => Err(Error::new(ErrorKind::Io, "the connection broke").caused_by(error)),
+        }
+    }
+
+    /// Reads what has arrived; true if that completes a reply.
+    fn reply_came(&mut self) -> Result<bool> {
+        loop {
+            match self.reader.advance(&mut self.reply)? {
+                Progress::Reply => return Ok(true),
+                Progress::Push => {}
+                Progress::More => {
+                    let socket = &self.socket;
+                    let read = self
+                        .reader
+                        .fill(&mut self.reply, |to, max| socket.recv_some(to, max));
+                    match read {
+                        Ok(_) => {}
+                        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                            return Ok(false);
+                        }
+                        Err(error) => {
+                            return Err(Error::new(
+                                ErrorKind::Io,
+                                "the server closed the connection during a health check",
+                            )
+                            .caused_by(error));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn ping() -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(16);
+    command(&mut bytes, &[b"PING"]);
+    bytes
+}
+
+/// Whether a connect that was begun has come to an end.
+fn ready(socket: &Socket) -> Result<bool> {
+    crate::sys::poll(&mut [socket.poll_entry(WRITABLE)], Some(Duration::ZERO))
+        .map(|n| n > 0)
+        .or_else(|error| match error.kind() {
+            std::io::ErrorKind::Interrupted => Ok(false),
+            _ => Err(connect_error(error)),
+        })
+}

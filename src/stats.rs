@@ -1,0 +1,61 @@
+//! What is counted.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::error::{Error, ErrorKind};
+
+/// A number that only grows.
+#[derive(Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The counts of one manager, since it was opened (in a forked child, since its first use there).
+#[derive(Default)]
+pub(crate) struct Counters {
+    /// Calls that were begun.
+    pub(crate) calls: Counter,
+    /// Calls that ended with an error, one reply of the server's included.
+    pub(crate) errors: Counter,
+    /// Those of them that ended at their deadline.
+    pub(crate) timeouts: Counter,
+    /// Times a command was sent again.
+    pub(crate) retries: Counter,
+    /// Errors that the lenient view turned into a neutral value.
+    pub(crate) swallowed: Counter,
+    told: Mutex<Option<Instant>>,
+}
+
+/// At most one line in the log within this time about errors that the lenient view swallows.
+const LOG_PAUSE: Duration = Duration::from_secs(10);
+
+impl Counters {
+    pub(crate) fn failed(&self, error: &Error) {
+        self.errors.add();
+        if matches!(error.kind(), ErrorKind::Timeout | ErrorKind::PoolTimeout) {
+            self.timeouts.add();
+        }
+    }
+
+    /// Counts an error that a neutral value stands for; true if it should be told in the log.
+    pub(crate) fn swallow(&self) -> bool {
+        self.swallowed.add();
+        let mut told = self.told.lock();
+        let loud = told.is_none_or(|last| last.elapsed() >= LOG_PAUSE);
+        if loud {
+            *told = Some(Instant::now());
+        }
+        loud
+    }
+}

@@ -1,0 +1,149 @@
+//! The system calls that the standard library does not offer, behind safe functions.
+//! Outside `ffi` this is the only file with unsafe code.
+#![allow(unsafe_code)]
+
+use std::ffi::c_int;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::Duration;
+
+/// What to wait for on one descriptor, and what came.
+pub(crate) type PollFd = libc::pollfd;
+
+pub(crate) const READABLE: i16 = libc::POLLIN;
+pub(crate) const WRITABLE: i16 = libc::POLLOUT;
+
+/// Whether a call may sleep in the kernel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sleep {
+    Allowed,
+    Never,
+}
+
+impl Sleep {
+    fn flag(self) -> c_int {
+        match self {
+            Sleep::Allowed => 0,
+            Sleep::Never => libc::MSG_DONTWAIT,
+        }
+    }
+}
+
+fn checked(result: isize) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// send(2), without SIGPIPE.
+pub(crate) fn send(fd: BorrowedFd<'_>, bytes: &[u8], sleep: Sleep) -> io::Result<usize> {
+    let flags = libc::MSG_NOSIGNAL | sleep.flag();
+    // SAFETY: the pointer and the length are those of one live slice, and the descriptor is open while borrowed.
+    checked(unsafe { libc::send(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) })
+}
+
+/// recv(2) of at most `max` bytes, appended to `to`. 0 is the end of the stream.
+pub(crate) fn recv(
+    fd: BorrowedFd<'_>,
+    to: &mut Vec<u8>,
+    max: usize,
+    sleep: Sleep,
+) -> io::Result<usize> {
+    to.try_reserve(max)
+        .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+    let spare = to.spare_capacity_mut();
+    let room = spare.len().min(max);
+    // SAFETY: `spare` is writable memory of at least `room` bytes, which the kernel may leave uninitialised.
+    let n = checked(unsafe {
+        libc::recv(
+            fd.as_raw_fd(),
+            spare.as_mut_ptr().cast(),
+            room,
+            sleep.flag(),
+        )
+    })?;
+    // SAFETY: the kernel has just written the `n` bytes (n <= room) that follow the old end.
+    unsafe { to.set_len(to.len() + n) };
+    Ok(n)
+}
+
+/// poll(2). None waits without end. EINTR comes back as an error of kind Interrupted.
+pub(crate) fn poll(fds: &mut [PollFd], timeout: Option<Duration>) -> io::Result<usize> {
+    // Rounded up: waking a hair early would make the caller spin through its last millisecond.
+    let ms = match timeout {
+        None => -1,
+        Some(time) => c_int::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(c_int::MAX),
+    };
+    // SAFETY: the pointer and the length are those of one live, exclusively borrowed slice.
+    checked(unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, ms) } as isize)
+}
+
+pub(crate) fn poll_entry(fd: BorrowedFd<'_>, events: i16) -> PollFd {
+    PollFd {
+        fd: fd.as_raw_fd(),
+        events,
+        revents: 0,
+    }
+}
+
+/// Runs `child` in every child of a later fork(), before fork() returns there.
+pub(crate) fn at_fork(child: extern "C" fn()) -> io::Result<()> {
+    // SAFETY: the handler is a plain function that lives as long as the program: the library is linked
+    // `-z nodelete`, so that not even dlclose() unmaps it.
+    match unsafe { libc::pthread_atfork(None, None, Some(child)) } {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code)),
+    }
+}
+
+/// Blocks every signal in the calling thread, so that the program's handlers run on the program's own threads.
+pub(crate) fn block_signals() {
+    let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigfillset() initialises the set that pthread_sigmask() then only reads.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), std::ptr::null_mut());
+    }
+}
+
+/// Makes the command, once started, lead a session of its own, with no signal blocked, and receive SIGTERM when
+/// the *thread* that started it ends (which is how the kernel defines it).
+pub(crate) fn tie_to_this_thread(command: &mut Command) {
+    let owner = std::process::id();
+    // SAFETY: only async-signal-safe calls are made between fork and exec, and nothing is allocated.
+    unsafe {
+        command.pre_exec(move || {
+            libc::setsid();
+            let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+            libc::sigemptyset(none.as_mut_ptr());
+            libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            // The owner may have died before the line above took effect.
+            if libc::getppid() as u32 != owner {
+                return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            }
+            Ok(())
+        });
+    }
+}
+
+/// kill(2).
+pub(crate) fn signal(pid: u32, signal: c_int) -> io::Result<()> {
+    // SAFETY: kill() takes two numbers and touches no memory of ours.
+    match unsafe { libc::kill(pid as libc::pid_t, signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Whether the file may be executed by this process.
+pub(crate) fn executable(path: &std::path::Path) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    let Ok(name) = std::ffi::CString::new(path.as_os_str().as_bytes()) else {
+        return false;
+    };
+    // SAFETY: the name is a live, NUL-terminated string.
+    path.is_file() && unsafe { libc::access(name.as_ptr(), libc::X_OK) } == 0
+}

@@ -1,0 +1,123 @@
+//! One greeted connection: a request goes out, its reply comes back.
+//!
+//! A call that ends in an error leaves the connection in an unknown state: whoever owns it drops it, which closes
+//! the socket. A complete error reply of the server is no such error; it is a reply.
+
+use std::io;
+
+use crate::clock::Deadline;
+use crate::config::Settings;
+use crate::error::{Error, ErrorKind, Outcome, Result};
+use crate::transport::encode;
+use crate::transport::handshake::Handshake;
+use crate::transport::reader::{Limits, Progress, Reader};
+use crate::transport::reply::Reply;
+use crate::transport::socket::Socket;
+
+pub(crate) struct Connection {
+    socket: Socket,
+    reader: Reader,
+    version: Option<String>,
+}
+
+impl Connection {
+    pub(crate) fn new(socket: Socket, settings: &Settings) -> Connection {
+        Connection {
+            socket,
+            reader: Reader::new(Limits {
+                max_bytes: settings.max_reply_bytes,
+                ..Limits::default()
+            }),
+            version: None,
+        }
+    }
+
+    /// The server's version, as it told in its greeting.
+    pub(crate) fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
+    pub(crate) fn greet(&mut self, mut handshake: Handshake, deadline: Deadline) -> Result<()> {
+        // Whatever becomes of the greeting, the caller's command has not been sent.
+        let not_sent = |error: Error| error.outcome_is(Outcome::NotSent);
+        self.send(handshake.bytes(), deadline).map_err(not_sent)?;
+        let mut reply = Reply::new();
+        while !handshake.is_done() {
+            self.receive(&mut reply, deadline)
+                .map_err(|error| not_sent(handshake.explain(error)))?;
+            handshake.absorb(&reply)?;
+        }
+        self.version = handshake.version();
+        Ok(())
+    }
+
+    /// Sends one packed request and reads its reply, by the deadline.
+    pub(crate) fn call(
+        &mut self,
+        request: &[u8],
+        reply: &mut Reply,
+        deadline: Deadline,
+    ) -> Result<()> {
+        self.send(request, deadline)?;
+        self.receive(reply, deadline)
+    }
+
+    /// Sends packed requests, all of them. Replies to some may arrive meanwhile; they wait in the kernel.
+    pub(crate) fn send(&mut self, bytes: &[u8], deadline: Deadline) -> Result<()> {
+        let mut sent = 0;
+        self.socket
+            .send_all(bytes, deadline, &mut sent)
+            .map_err(|error| {
+                let outcome = match sent {
+                    0 => Outcome::NotSent,
+                    _ => Outcome::Unknown,
+                };
+                broken(error, "the request could not be sent in time").outcome_is(outcome)
+            })
+    }
+
+    /// Reads the next reply. Pushes that come before it are set aside: this connection asked for none.
+    pub(crate) fn receive(&mut self, reply: &mut Reply, deadline: Deadline) -> Result<()> {
+        let mut first = true;
+        loop {
+            match self.reader.advance(reply)? {
+                Progress::Reply => return Ok(()),
+                Progress::Push => {}
+                Progress::More => {
+                    let socket = &self.socket;
+                    self.reader
+                        .fill(reply, |to, max| socket.recv(to, max, first, deadline))
+                        .map_err(|error| broken(error, "no reply came in time"))?;
+                    first = false;
+                }
+            }
+        }
+    }
+
+    /// True if the server answers a PING by the deadline.
+    pub(crate) fn is_alive(&mut self, deadline: Deadline) -> bool {
+        let mut ping = Vec::with_capacity(16);
+        encode::command(&mut ping, &[b"PING"]);
+        let mut reply = Reply::new();
+        // NOPERM and the like come from a living server too.
+        self.call(&ping, &mut reply, deadline).is_ok()
+    }
+
+    /// True if nothing is left over that could be taken for a later reply.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.reader.buffered() == 0 && !self.reader.under_way()
+    }
+}
+
+/// Names what ended a connection, with an outcome of Unknown: part of a request may have been executed.
+fn broken(error: io::Error, late: &str) -> Error {
+    let named = match error.kind() {
+        io::ErrorKind::TimedOut => Error::new(ErrorKind::Timeout, late),
+        io::ErrorKind::UnexpectedEof => {
+            Error::new(ErrorKind::Io, "the server closed the connection")
+        }
+        io::ErrorKind::OutOfMemory => Error::new(ErrorKind::System, "no memory for the reply"),
+        _ => Error::new(ErrorKind::Io, "the connection broke").caused_by(error),
+    };
+    named.outcome_is(Outcome::Unknown)
+}

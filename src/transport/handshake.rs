@@ -1,0 +1,145 @@
+//! What is said first on a new connection, in one write, and what the answers mean.
+
+use crate::config::Endpoint;
+use crate::error::{Error, ErrorKind, Outcome, Result};
+use crate::transport::encode;
+use crate::transport::reply::{Kind, Reply};
+
+/// What one part of the greeting asks for, and so what an error in its place means.
+#[derive(Clone, Copy)]
+enum Step {
+    /// Refused: the connection is of no use.
+    Auth,
+    /// Refused: an older server, which speaks RESP2.
+    Hello,
+    /// Refused: an older server, or one that forbids it. Nothing is lost.
+    Courtesy,
+    /// Refused: the connection is of no use.
+    Select,
+}
+
+/// The greeting of one endpoint, and how far its answers have come.
+pub(crate) struct Handshake {
+    bytes: Vec<u8>,
+    steps: Vec<Step>,
+    answered: usize,
+    version: Option<String>,
+    /// An error in answer to something that may be refused.
+    refusal: Option<String>,
+}
+
+impl Handshake {
+    pub(crate) fn new(endpoint: &Endpoint, protocol: u8, client_name: &str) -> Handshake {
+        let mut it = Handshake {
+            bytes: Vec::with_capacity(256),
+            steps: Vec::with_capacity(6),
+            answered: 0,
+            version: None,
+            refusal: None,
+        };
+        if let Some(password) = &endpoint.password {
+            match &endpoint.username {
+                Some(user) => it.say(
+                    Step::Auth,
+                    &["AUTH".as_ref(), user.as_ref(), password.reveal().as_ref()],
+                ),
+                None => it.say(
+                    Step::Auth,
+                    &["AUTH".as_ref(), password.reveal().as_ref()],
+                ),
+            }
+        }
+        // HELLO is said for RESP2 as well: its answer carries the server's version.
+        let protocol = if protocol >= 3 { b"3" } else { b"2" };
+        it.say(Step::Hello, &[b"HELLO", protocol]);
+        if !client_name.is_empty() {
+            it.say(
+                Step::Courtesy,
+                &[b"CLIENT", b"SETNAME", client_name.as_bytes()],
+            );
+        }
+        it.say(
+            Step::Courtesy,
+            &[b"CLIENT", b"SETINFO", b"LIB-NAME", b"redkeep"],
+        );
+        it.say(
+            Step::Courtesy,
+            &[
+                b"CLIENT",
+                b"SETINFO",
+                b"LIB-VER",
+                env!("CARGO_PKG_VERSION").as_bytes(),
+            ],
+        );
+        if endpoint.db != 0 {
+            it.say(
+                Step::Select,
+                &[b"SELECT", endpoint.db.to_string().as_bytes()],
+            );
+        }
+        it
+    }
+
+    fn say(&mut self, step: Step, args: &[&[u8]]) {
+        encode::command(&mut self.bytes, args);
+        self.steps.push(step);
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.answered == self.steps.len()
+    }
+
+    /// The server's version, where it tells: servers before 6.0 do not.
+    pub(crate) fn version(self) -> Option<String> {
+        self.version
+    }
+
+    /// Takes the next answer in. An error makes the connection unusable.
+    pub(crate) fn absorb(&mut self, reply: &Reply) -> Result<()> {
+        let step = self.steps[self.answered];
+        self.answered += 1;
+        match (step, reply.error_text()) {
+            (Step::Hello, None) => self.version = version_in(reply),
+            (Step::Auth | Step::Select, Some(text)) => {
+                let error = Error::from_server(text);
+                // The user's command was never sent, whatever the server said to ours.
+                let error = match (step, error.kind()) {
+                    (Step::Auth, kind) if kind != ErrorKind::Loading => {
+                        Error::new(ErrorKind::Auth, error.message())
+                    }
+                    _ => error,
+                };
+                return Err(error.outcome_is(Outcome::NotSent));
+            }
+            (_, Some(text)) => self.refusal = Some(String::from_utf8_lossy(text).into_owned()),
+            (_, None) => {}
+        }
+        Ok(())
+    }
+
+    /// A server that is full, or protected, says so in place of an answer and hangs up: then that is the cause.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        match &self.refusal {
+            Some(text) if error.kind() == ErrorKind::Io => {
+                Error::new(ErrorKind::Connect, format!("the server hung up: {text}"))
+            }
+            _ => error,
+        }
+    }
+}
+
+/// HELLO answers with names and values in turn: as a map in RESP3, as an array in RESP2.
+fn version_in(reply: &Reply) -> Option<String> {
+    let root = reply.root();
+    if !matches!(root.kind, Kind::Map | Kind::Array) {
+        return None;
+    }
+    reply.children(root).chunks_exact(2).find_map(|pair| {
+        (reply.bytes_of(&pair[0]) == b"version")
+            .then(|| String::from_utf8_lossy(reply.bytes_of(&pair[1])).into_owned())
+    })
+}
