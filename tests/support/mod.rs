@@ -1,0 +1,21 @@
+//! What the integration tests stand on: real servers, a fault proxy, scripted peers, and waiting without sleeping.
+//!
+//! A test crate says `mod support;` and takes what it needs; what it leaves is dead code there, hence the allow.
+#![allow(dead_code)]
+#![allow(unused_imports)]
+
+mod proxy;
+mod script;
+mod server;
+mod spawn;
+mod wait;
+
+pub use proxy::{Fault, Proxy, Way};
+pub use script::{Answer, Peer, polite};
+pub use server::Server;
+pub use wait::{PATIENCE, came_true, wait_for, wait_until};
+
+/// Texts that occur nowhere by chance: what is given as a secret must not turn up in errors, logs or dumps.
+pub const CANARY_PASSWORD: &str = "canary-password-5e1f09";
+pub const CANARY_KEY: &str = "canary-key-77b2c4";
+pub const CANARY_VALUE: &str = "canary-value-d03a86";
