@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use socket2::Socket;
@@ -97,12 +98,12 @@ impl Lane {
         Ok(())
     }
 
-    /// Writes what may go now; `count` is told how much. An error is the receiver's reset.
+    /// Writes what may go now, and counts it. An error is the receiver's reset.
     pub fn flush(
         &mut self,
         to: &Socket,
         now: Instant,
-        mut count: impl FnMut(u64),
+        counter: &AtomicU64,
     ) -> std::io::Result<Fate> {
         self.blocked = false;
         if self.fault == Fault::BlackHole {
@@ -133,7 +134,7 @@ impl Lane {
             {
                 piece[(k - self.passed) as usize] = byte;
             }
-            let written = match (&mut &*to).write(&piece) {
+            let written = match write_counted(to, &piece, counter) {
                 Ok(written) => written,
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
@@ -143,7 +144,6 @@ impl Lane {
                 Err(e) => return Err(e),
             };
             self.forget(written);
-            count(written as u64);
             if let Fault::Drip { every } = self.fault {
                 self.next_drip = Some(now + every);
             }
@@ -204,6 +204,16 @@ impl Lane {
             self.end_told = true;
         }
     }
+}
+
+/// Counts before it writes: whoever has received a byte finds it counted.
+fn write_counted(to: &Socket, bytes: &[u8], counter: &AtomicU64) -> std::io::Result<usize> {
+    let all = bytes.len();
+    counter.fetch_add(all as u64, Ordering::SeqCst);
+    let written = (&mut &*to).write(bytes);
+    let kept = all - written.as_ref().copied().unwrap_or(0);
+    counter.fetch_sub(kept as u64, Ordering::SeqCst);
+    written
 }
 
 /// Whether the socket has bytes, or its end, without taking them.

@@ -122,8 +122,8 @@ impl Wheel {
                 false => self.upstream.connect().ok(),
             };
             let Some(server) = server else {
-                reset(client);
                 self.counters.refused.fetch_add(1, Ordering::SeqCst);
+                reset(client);
                 continue;
             };
             for socket in [&client, &server] {
@@ -231,15 +231,13 @@ impl Pair {
         if server & readable != 0 && self.to_client.wants_bytes() {
             self.to_client.read(&self.server, now)?;
         }
-        let fate = self.to_server.flush(&self.server, now, |n| {
-            counters.to_server.fetch_add(n, Ordering::SeqCst);
-        })?;
+        let fate = self
+            .to_server
+            .flush(&self.server, now, &counters.to_server)?;
         if fate != Fate::Lives {
             return Ok(fate);
         }
-        self.to_client.flush(&self.client, now, |n| {
-            counters.to_client.fetch_add(n, Ordering::SeqCst);
-        })
+        self.to_client.flush(&self.client, now, &counters.to_client)
     }
 
     fn reset(self) {
