@@ -1,0 +1,89 @@
+# Everything that is done with this folder. `make` alone prints the list.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+# The pkg-config file needs the whole path, also after `make install PREFIX=here`.
+override PREFIX := $(abspath $(PREFIX))
+INCLUDEDIR ?= $(PREFIX)/include
+LIBDIR ?= $(PREFIX)/lib
+CARGO ?= cargo
+CC ?= cc
+INSTALL ?= install
+
+# Cargo.toml is the only place where the version is written.
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+MAJOR := $(firstword $(subst ., ,$(VERSION)))
+
+# A folder of its own: what is shipped is built with other settings than what is tested.
+SHIP := target/ship
+SHARED := $(SHIP)/release/libredkeep.so
+ARCHIVE := $(SHIP)/release/libredkeep.a
+# What a program has to name beside the archive.
+NATIVE := $(SHIP)/native-static-libs
+PROFILE := --config 'profile.release.lto="fat"' --config profile.release.codegen-units=1
+
+DEMO := $(CURDIR)/target/demo-prefix
+
+.DEFAULT_GOAL := help
+# Cargo uses all processors by itself, and the steps of `make test` build on one another.
+.NOTPARALLEL:
+.PHONY: help setup setup-tests lib install uninstall header docs lint test test-rust test-c demo clean
+
+help: ## print this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+setup: ## install a Redis or Valkey server, if there is none
+	@./scripts/setup server
+
+setup-tests: ## install what the tests need, where it is missing
+	@./scripts/setup server gcc g++ valgrind python3 pkg-config
+
+# One crate type at a time: with both, cargo drops LTO without a word. Cargo knows what is up to date.
+lib: ## build libredkeep.so and libredkeep.a as they are shipped
+	$(CARGO) rustc --release --lib --crate-type cdylib --target-dir $(SHIP) $(PROFILE)
+	$(CARGO) rustc --release --lib --crate-type staticlib --target-dir $(SHIP) $(PROFILE) \
+		-- --print native-static-libs=$(CURDIR)/$(NATIVE)
+
+install: lib ## install library, header and pkg-config file (PREFIX=, DESTDIR=)
+	$(INSTALL) -d '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)'
+	$(INSTALL) -m 755 $(SHARED) '$(DESTDIR)$(LIBDIR)/libredkeep.so.$(VERSION)'
+	ln -sf libredkeep.so.$(VERSION) '$(DESTDIR)$(LIBDIR)/libredkeep.so.$(MAJOR)'
+	ln -sf libredkeep.so.$(MAJOR) '$(DESTDIR)$(LIBDIR)/libredkeep.so'
+	$(INSTALL) -m 644 $(ARCHIVE) '$(DESTDIR)$(LIBDIR)/libredkeep.a'
+	$(INSTALL) -m 644 $(wildcard include/*.h include/*.hpp) '$(DESTDIR)$(INCLUDEDIR)/'
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+		-e 's|@VERSION@|$(VERSION)|' -e "s|@NATIVE@|$$(tr '\n' ' ' < $(NATIVE))|" \
+		scripts/redkeep.pc.in > '$(DESTDIR)$(LIBDIR)/pkgconfig/redkeep.pc'
+
+uninstall: ## remove what `make install` put there (PREFIX=, DESTDIR=)
+	rm -f '$(DESTDIR)$(LIBDIR)'/libredkeep.so* '$(DESTDIR)$(LIBDIR)/libredkeep.a'
+	rm -f '$(DESTDIR)$(LIBDIR)/pkgconfig/redkeep.pc' $(patsubst include/%,'$(DESTDIR)$(INCLUDEDIR)/%',$(wildcard include/*))
+
+header: ## write include/redkeep.h anew from the source
+	REDKEEP_WRITE_HEADER=1 $(CARGO) test --test header
+
+docs: ## write the generated parts of the documents anew
+	REDKEEP_WRITE_DOCS=1 $(CARGO) test --test docs
+
+lint: ## formatting, clippy and rustdoc, each warning an error
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps
+
+test: setup-tests lint test-rust test-c ## everything: lint, Rust tests, C tests
+
+test-rust: setup ## the unit, integration and documentation tests
+	$(CARGO) test
+
+test-c: setup-tests ## the C tests, plain, under valgrind and with AddressSanitizer
+	./tests/c/run.sh
+
+demo: ## install into target/demo-prefix, and run the tour in C against it
+	@./scripts/setup server gcc
+	@$(MAKE) --no-print-directory install PREFIX='$(DEMO)' DESTDIR=
+	$(CC) -std=c11 -Wall -Wextra -O2 examples-c/tour.c -o '$(DEMO)/tour' \
+		-I'$(DEMO)/include' -L'$(DEMO)/lib' -lredkeep -Wl,-rpath,'$(DEMO)/lib'
+	'$(DEMO)/tour'
+
+clean: ## remove what was built
+	$(CARGO) clean

@@ -1,0 +1,140 @@
+#!/usr/bin/env bash
+# The C tests: they use the installed library as a stranger would. Ends at the first failure.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+prefix=$PWD/target/c-prefix
+build=$PWD/target/c-tests
+passed=0
+strict=(-Wall -Wextra -Wpedantic -Werror)
+cc=${CC:-gcc}
+cxx=${CXX:-g++}
+
+ok() {
+    passed=$((passed + 1))
+    echo "ok $1"
+}
+
+# $1: what it is; the others: the command, whose output is shown only when it fails.
+try() {
+    local what=$1
+    shift
+    if ! "$@" >"$build/output" 2>&1; then
+        cat "$build/output" >&2
+        echo "FAILED $what: $*" >&2
+        echo "$passed passed, 1 failed"
+        exit 1
+    fi
+    ok "$what"
+}
+
+start_server() {
+    local program port attempt
+    PATH="$PATH:/usr/sbin:/usr/local/bin"
+    program=${REDKEEP_TEST_SERVER:-$(command -v redis-server || command -v valkey-server)}
+    folder=$(mktemp -d "${TMPDIR:-/tmp}/redkeep-c.XXXXXX")
+    # No port can be reserved for another program, so one is tried after the other.
+    for attempt in $(seq 50); do
+        port=$((20000 + RANDOM % 12000))
+        "$program" --save "" --appendonly no --daemonize no --protected-mode no --bind 127.0.0.1 --port "$port" \
+            --unixsocket "$folder/redis.sock" --dir "$folder" >"$folder/log" 2>&1 &
+        server=$!
+        while kill -0 "$server" 2>/dev/null; do
+            if grep -qi "ready to accept connections" "$folder/log" && [ -S "$folder/redis.sock" ]; then
+                export RK_TEST_URL="unix://$folder/redis.sock" RK_TEST_TCP_URL="redis://127.0.0.1:$port"
+                return
+            fi
+            sleep 0.02
+        done
+        wait "$server" || true
+    done
+    cat "$folder/log" >&2
+    echo "no server would start" >&2
+    exit 1
+}
+
+finish() {
+    if [ -n "${server:-}" ]; then
+        kill -9 "$server" 2>/dev/null || true
+        wait "$server" 2>/dev/null || true
+    fi
+    if [ -n "${folder:-}" ]; then rm -rf "$folder"; fi
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+header_alone() {
+    local std
+    for std in c99 c11 c2x; do
+        try "header ($std)" "$cc" -std=$std "${strict[@]}" -fsyntax-only -x c include/redkeep.h
+    done
+    try "header (c++17)" "$cxx" -std=c++17 "${strict[@]}" -fsyntax-only -x c++ include/redkeep.h
+}
+
+# The functions that the header declares: every `rk_name(` outside comments and callback types.
+header_functions() {
+    "$cc" -fpreprocessed -dD -E -P -x c include/redkeep.h 2>/dev/null |
+        grep -v '^[[:space:]]*#' | tr '\n' ' ' | tr ';' '\n' |
+        grep -v typedef | grep -oE '\brk_[a-z0-9_]+ ?\(' | tr -d ' (' | sort -u
+}
+
+exported() {
+    nm -D --defined-only "$prefix/lib/libredkeep.so" | awk '{ print $NF }' | sed 's/@.*//' | sort -u
+}
+
+symbols() {
+    exported >"$build/exported"
+    header_functions >"$build/declared"
+    try "exports are the header's" diff -u --label header "$build/declared" --label library "$build/exported"
+    try "soname" bash -c "readelf -d '$prefix/lib/libredkeep.so' | grep -q 'SONAME.*\[libredkeep\.so\.[0-9]*\]'"
+}
+
+run_each() {
+    local source name
+    local compile=("$cc" -std=c11 -D_GNU_SOURCE -g "${strict[@]}" "-I$prefix/include")
+    local shared=("-L$prefix/lib" -lredkeep -lpthread "-Wl,-rpath,$prefix/lib")
+    for source in tests/c/test_*.c; do
+        name=$(basename "$source" .c)
+        try "$name (compiles)" "${compile[@]}" "$source" -o "$build/$name" "${shared[@]}"
+        try "$name (plain)" timeout 300 "$build/$name"
+        try "$name (valgrind)" timeout 600 valgrind -q --error-exitcode=9 --leak-check=full \
+            --errors-for-leak-kinds=definite --child-silent-after-fork=yes "$build/$name"
+        try "$name (compiles, asan)" "${compile[@]}" -fsanitize=address "$source" -o "$build/$name.asan" "${shared[@]}"
+        try "$name (asan)" env ASAN_OPTIONS=detect_leaks=1 timeout 300 "$build/$name.asan"
+    done
+}
+
+static_archive() {
+    local source private
+    source=$(printf '%s\n' tests/c/test_*.c | head -n 1)
+    private=$(sed -n 's/^Libs.private: //p' "$prefix/lib/pkgconfig/redkeep.pc")
+    # shellcheck disable=SC2086 # the private libraries are several words
+    try "static archive (links)" "$cc" -std=c11 -D_GNU_SOURCE "${strict[@]}" "-I$prefix/include" "$source" \
+        -o "$build/static" "$prefix/lib/libredkeep.a" $private
+    try "static archive (runs)" timeout 300 "$build/static"
+}
+
+by_pkg_config() {
+    local source flags
+    source=$(printf '%s\n' tests/c/test_*.c | head -n 1)
+    flags=$(PKG_CONFIG_PATH="$prefix/lib/pkgconfig" pkg-config --cflags --libs redkeep)
+    # shellcheck disable=SC2086 # the flags are several words
+    try "pkg-config" "$cc" -std=c11 -D_GNU_SOURCE "$source" -o "$build/by-pkg-config" $flags
+}
+
+rm -rf "$prefix"
+mkdir -p "$build"
+make --no-print-directory install PREFIX="$prefix" DESTDIR=
+header_alone
+symbols
+if compgen -G "tests/c/test_*.c" >/dev/null; then
+    start_server
+    run_each
+    static_archive
+    by_pkg_config
+    if [ -e tests/c/test_ctypes.py ]; then
+        try "test_ctypes (python)" env LD_LIBRARY_PATH="$prefix/lib" timeout 300 python3 tests/c/test_ctypes.py
+    fi
+fi
+echo "$passed passed, 0 failed"
