@@ -72,11 +72,11 @@ header_alone() {
     try "header (c++17)" "$cxx" -std=c++17 "${strict[@]}" -fsyntax-only -x c++ include/redkeep.h
 }
 
-# The functions that the header declares: every `rk_name(` outside comments and callback types.
+# The functions that the header declares: every `rk_name(` outside comments and types; `rk_name (*` is a callback's.
 header_functions() {
     "$cc" -fpreprocessed -dD -E -P -x c include/redkeep.h 2>/dev/null |
         grep -v '^[[:space:]]*#' | tr '\n' ' ' | tr ';' '\n' |
-        grep -v typedef | grep -oE '\brk_[a-z0-9_]+ ?\(' | tr -d ' (' | sort -u
+        grep -v typedef | grep -oE '\brk_[a-z0-9_]+ ?\([^*]' | sed 's/ *(.*//' | sort -u
 }
 
 exported() {
