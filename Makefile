@@ -33,10 +33,10 @@ help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
 setup: ## install a Redis or Valkey server, if there is none
-	@./scripts/setup server
+	@./.ci/setup server
 
 setup-tests: ## install what the tests need, where it is missing
-	@./scripts/setup server gcc g++ valgrind python3 pkg-config
+	@./.ci/setup server gcc g++ valgrind python3 pkg-config
 
 # One crate type at a time: with both, cargo drops LTO without a word. Cargo knows what is up to date.
 lib: ## build libredkeep.so and libredkeep.a as they are shipped
@@ -53,7 +53,7 @@ install: lib ## install library, header and pkg-config file (PREFIX=, DESTDIR=)
 	$(INSTALL) -m 644 $(wildcard include/*.h include/*.hpp) '$(DESTDIR)$(INCLUDEDIR)/'
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
 		-e 's|@VERSION@|$(VERSION)|' -e "s|@NATIVE@|$$(tr '\n' ' ' < $(NATIVE))|" \
-		scripts/redkeep.pc.in > '$(DESTDIR)$(LIBDIR)/pkgconfig/redkeep.pc'
+		include/redkeep.pc.in > '$(DESTDIR)$(LIBDIR)/pkgconfig/redkeep.pc'
 
 uninstall: ## remove what `make install` put there (PREFIX=, DESTDIR=)
 	rm -f '$(DESTDIR)$(LIBDIR)'/libredkeep.so* '$(DESTDIR)$(LIBDIR)/libredkeep.a'
@@ -63,7 +63,7 @@ header: ## write include/redkeep.h anew from the source
 	REDKEEP_WRITE_HEADER=1 $(CARGO) test --test header
 
 docs: ## write the generated parts of the documents anew
-	REDKEEP_WRITE_DOCS=1 $(CARGO) test --test docs
+	REDKEEP_WRITE_DOCS=1 $(CARGO) test --lib config
 
 lint: ## formatting, clippy and rustdoc, each warning an error
 	$(CARGO) fmt --check
@@ -79,7 +79,7 @@ test-c: setup-tests ## the C tests, plain, under valgrind and with AddressSaniti
 	./tests/c/run.sh
 
 demo: ## install into target/demo-prefix, and run the tour in C against it
-	@./scripts/setup server gcc
+	@./.ci/setup server gcc
 	@$(MAKE) --no-print-directory install PREFIX='$(DEMO)' DESTDIR=
 	$(CC) -std=c11 -Wall -Wextra -O2 examples-c/tour.c -o '$(DEMO)/tour' \
 		-I'$(DEMO)/include' -L'$(DEMO)/lib' -lredkeep -Wl,-rpath,'$(DEMO)/lib'

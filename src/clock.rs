@@ -33,10 +33,6 @@ impl Deadline {
         self.remaining().is_none()
     }
 
-    pub(crate) fn instant(self) -> Instant {
-        self.0
-    }
-
     /// The earlier of this one and `time` from now.
     pub(crate) fn within(self, time: Duration) -> Deadline {
         self.min(Deadline::after(time))

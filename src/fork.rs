@@ -63,7 +63,9 @@ impl<T> Link<T> {
 }
 
 impl<T> Cell<T> {
-    pub(crate) fn new(make: impl Fn(Option<&T>) -> Result<T> + Send + Sync + 'static) -> Result<Cell<T>> {
+    pub(crate) fn new(
+        make: impl Fn(Option<&T>) -> Result<T> + Send + Sync + 'static,
+    ) -> Result<Cell<T>> {
         watch()?;
         Ok(Cell {
             first: Link::new(make(None)?),

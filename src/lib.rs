@@ -1,10 +1,56 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
-//! redkeep
+//! An embedded, blocking Redis and Valkey client manager: open one manager, call it from any thread, and never
+//! think about connections again.
+//!
+//! ```
+//! # fn main() -> redkeep::Result<()> {
+//! use redkeep::{Manager, SetOptions};
+//!
+//! let keep = Manager::open("embedded://")?;            // or redis://host:6379; or Manager::from_env()?
+//! keep.set("greeting", "hello")?;
+//! keep.set_with("token", "xyz", SetOptions::new().ex(3600).nx())?;
+//! let greeting: Option<String> = keep.get("greeting")?;
+//! assert_eq!(greeting.as_deref(), Some("hello"));
+//! # Ok(()) }
+//! ```
+//!
+//! # The map
+//!
+//! A call goes down through these rooms and comes back once. A room knows only the rooms below it.
+//!
+//! | room | what it does |
+//! |---|---|
+//! | `ffi` | the C ABI |
+//! | `manager` | nodes, background tasks, status, life and death |
+//! | `client` | typed commands, JSON, leases, the lenient view |
+//! | `dispatch` | one request in, one reply out: pick a node, send, repeat where that is safe |
+//! | `topology` | which node serves this request |
+//! | `node` | one server: its pools, its health, its idle connections |
+//! | `transport` | one socket: dial, greet, encode, read a reply, a deadline on all of it |
+//! | `config`, `error`, `clock`, `fork`, `worker`, `stats`, `sys` | used by all |
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("redkeep runs on Linux");
+
+mod client;
 mod clock;
 mod config;
+mod dispatch;
 mod error;
+mod fork;
+mod manager;
+mod node;
+mod stats;
+mod sys;
+mod topology;
 mod transport;
+mod worker;
 
+pub use client::{Client, Lease, Lenient, SetOptions};
+pub use config::{Config, ReadFrom};
 pub use error::{Error, ErrorKind, Outcome, Result};
+pub use manager::{Health, Manager, NodeState, NodeStatus, PoolState, PoolStatus};
+
+/// The redis crate, whose types commands take and return.
+pub use redis;

@@ -4,7 +4,7 @@ use redis::{FromRedisValue, ToRedisArgs};
 
 use crate::client::{Client, Packer, SetOptions, integer, nothing, truth, typed};
 use crate::dispatch::Class;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::transport::{Kind, Reply};
 
 impl Client {
@@ -29,7 +29,7 @@ impl Client {
         key: &impl ToRedisArgs,
         read: impl FnOnce(&mut Reply) -> Result<T>,
     ) -> Result<T> {
-        self.run(Class::Read, |out| with_key(out, "GET", key), read)
+        self.run("GET", Class::Read, |to| to.key(key), read)
     }
 
     /// Sets a key to a value, for ever: text, bytes or a number.
@@ -58,14 +58,13 @@ impl Client {
             true => Class::Once,
             false => Class::Repeatable,
         };
-        let pack = |out| {
-            let mut packer = Packer::begin(out, "SET");
-            packer.key(&key)?;
-            packer.one("value", &value)?;
-            options.pack(&mut packer);
-            Ok(packer.finish())
+        let pack = |to: &mut Packer<'_>| {
+            to.key(&key)?;
+            to.one("value", &value)?;
+            options.pack(to);
+            Ok(())
         };
-        self.run(class, pack, truth)
+        self.run("SET", class, pack, truth)
     }
 
     /// Deletes a key or several; returns how many there were.
@@ -81,29 +80,29 @@ impl Client {
         if keys.num_of_args() == 0 {
             return Ok(0);
         }
-        self.run(Class::Once, |out| with_keys(out, "DEL", &keys), integer)
+        self.run("DEL", Class::Once, |to| to.keys(&keys), integer)
     }
 
     /// Whether a key exists.
     pub fn exists(&self, key: impl ToRedisArgs) -> Result<bool> {
-        self.run(Class::Read, |out| with_key(out, "EXISTS", &key), truth)
+        self.run("EXISTS", Class::Read, |to| to.key(&key), truth)
     }
 
     /// Lets a key expire after this many seconds (0 or less deletes it at once); false if there is no such key.
     pub fn expire(&self, key: impl ToRedisArgs, seconds: i64) -> Result<bool> {
-        let pack = |out| with_number(out, "EXPIRE", &key, seconds);
-        self.run(Class::Repeatable, pack, truth)
+        let pack = |to: &mut Packer<'_>| to.key_and_number(&key, seconds);
+        self.run("EXPIRE", Class::Repeatable, pack, truth)
     }
 
     /// The seconds that a key has left: -1 if it never expires, -2 if there is no such key.
     pub fn ttl(&self, key: impl ToRedisArgs) -> Result<i64> {
-        self.run(Class::Read, |out| with_key(out, "TTL", &key), integer)
+        self.run("TTL", Class::Read, |to| to.key(&key), integer)
     }
 
     /// Adds to the number stored at a key (0 if there is none) and returns the sum.
     pub fn incr(&self, key: impl ToRedisArgs, by: i64) -> Result<i64> {
-        let pack = |out| with_number(out, "INCRBY", &key, by);
-        self.run(Class::Once, pack, integer)
+        let pack = |to: &mut Packer<'_>| to.key_and_number(&key, by);
+        self.run("INCRBY", Class::Once, pack, integer)
     }
 
     /// Sets one field of a hash; returns 1 if it is new, 0 if it had a value before.
@@ -144,20 +143,19 @@ impl Client {
         if one.is_none() && mapping.peek().is_none() {
             return Ok(0);
         }
-        let pack = |out| {
-            let mut packer = Packer::begin(out, "HSET");
-            packer.key(&name)?;
+        let pack = |to: &mut Packer<'_>| {
+            to.key(&name)?;
             if let Some((field, value)) = &one {
-                packer.one("field", field)?;
-                packer.one("value", value)?;
+                to.one("field", field)?;
+                to.one("value", value)?;
             }
             for (field, value) in mapping {
-                packer.one("field", &field)?;
-                packer.one("value", &value)?;
+                to.one("field", &field)?;
+                to.one("value", &value)?;
             }
-            Ok(packer.finish())
+            Ok(())
         };
-        self.run(Class::Once, pack, integer)
+        self.run("HSET", Class::Once, pack, integer)
     }
 
     /// The value of one field of a hash.
@@ -175,13 +173,11 @@ impl Client {
         field: &impl ToRedisArgs,
         read: impl FnOnce(&mut Reply) -> Result<T>,
     ) -> Result<T> {
-        let pack = |out| {
-            let mut packer = Packer::begin(out, "HGET");
-            packer.key(name)?;
-            packer.one("field", field)?;
-            Ok(packer.finish())
+        let pack = |to: &mut Packer<'_>| {
+            to.key(name)?;
+            to.one("field", field)
         };
-        self.run(Class::Read, pack, read)
+        self.run("HGET", Class::Read, pack, read)
     }
 
     /// The values of several keys, in their order; none for each that does not exist.
@@ -197,7 +193,7 @@ impl Client {
         keys: &impl ToRedisArgs,
         read: impl FnOnce(&mut Reply) -> Result<T>,
     ) -> Result<T> {
-        self.run(Class::Read, |out| with_keys(out, "MGET", keys), read)
+        self.run("MGET", Class::Read, |to| to.keys(keys), read)
     }
 
     /// Sets several keys at once: all of them, or none. No pairs: nothing is sent.
@@ -209,24 +205,19 @@ impl Client {
         if pairs.peek().is_none() {
             return Ok(());
         }
-        let pack = |out| {
-            let mut packer = Packer::begin(out, "MSET");
+        let pack = |to: &mut Packer<'_>| {
             for (key, value) in pairs {
-                packer.key(&key)?;
-                packer.one("value", &value)?;
+                to.key(&key)?;
+                to.one("value", &value)?;
             }
-            Ok(packer.finish())
+            Ok(())
         };
-        self.run(Class::Repeatable, pack, nothing)
+        self.run("MSET", Class::Repeatable, pack, nothing)
     }
 
     /// Asks the configured node for a sign of life.
     pub fn ping(&self) -> Result<()> {
-        self.run(
-            Class::Read,
-            |out| Ok(Packer::begin(out, "PING").finish()),
-            nothing,
-        )
+        self.run("PING", Class::Read, |_| Ok(()), nothing)
     }
 }
 
@@ -234,33 +225,5 @@ fn optional<T: FromRedisValue>(reply: &mut Reply) -> Result<Option<T>> {
     match reply.kind() {
         Kind::Nil => Ok(None),
         _ => typed(reply).map(Some),
-    }
-}
-
-type Packed<'a> = Result<(&'a [u8], Option<&'a [u8]>)>;
-
-fn with_key<'a>(out: &'a mut Vec<u8>, name: &str, key: &impl ToRedisArgs) -> Packed<'a> {
-    let mut packer = Packer::begin(out, name);
-    packer.key(key)?;
-    Ok(packer.finish())
-}
-
-fn with_number<'a>(
-    out: &'a mut Vec<u8>,
-    name: &str,
-    key: &impl ToRedisArgs,
-    number: i64,
-) -> Packed<'a> {
-    let mut packer = Packer::begin(out, name);
-    packer.key(key)?;
-    packer.number(number);
-    Ok(packer.finish())
-}
-
-fn with_keys<'a>(out: &'a mut Vec<u8>, name: &str, keys: &impl ToRedisArgs) -> Packed<'a> {
-    let mut packer = Packer::begin(out, name);
-    match packer.any(keys) {
-        0 => Err(Error::argument("keys: at least one is needed")),
-        _ => Ok(packer.finish()),
     }
 }

@@ -11,7 +11,7 @@ mod scratch;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{FromRedisValue, ToRedisArgs, Value};
+use redis::{FromRedisValue, ToRedisArgs};
 
 use crate::clock::Deadline;
 use crate::dispatch::{self, Class, Dispatch, Reading, Request};
@@ -100,13 +100,16 @@ impl Client {
     /// Packs a command of a class known beforehand, sends it, and reads its reply.
     pub(crate) fn run<T>(
         &self,
+        name: &str,
         class: Class,
-        pack: impl FnOnce(&mut Vec<u8>) -> Result<(&[u8], Option<&[u8]>)>,
+        pack: impl FnOnce(&mut Packer<'_>) -> Result<()>,
         read: impl FnOnce(&mut Reply) -> Result<T>,
     ) -> Result<T> {
         let open = self.open()?;
         Scratch::with(|scratch| {
-            let (bytes, key) = pack(&mut scratch.request)?;
+            let mut packer = Packer::begin(&mut scratch.request, name);
+            pack(&mut packer)?;
+            let (bytes, key) = packer.finish();
             let request = Request::new(bytes, class, key, open.timeout);
             open.dispatch.get()?.call(&request, &mut scratch.reply)?;
             read(&mut scratch.reply)
@@ -247,8 +250,4 @@ fn truth(reply: &mut Reply) -> Result<bool> {
 
 fn nothing(_: &mut Reply) -> Result<()> {
     Ok(())
-}
-
-fn value_of(reply: &mut Reply) -> Result<Value> {
-    std::mem::take(reply).into_value()
 }

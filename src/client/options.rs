@@ -90,11 +90,7 @@ impl SetOptions {
                 packer.number(value);
             }
         }
-        for (name, set) in [
-            ("NX", self.nx),
-            ("XX", self.xx),
-            ("KEEPTTL", self.keep_ttl),
-        ] {
+        for (name, set) in [("NX", self.nx), ("XX", self.xx), ("KEEPTTL", self.keep_ttl)] {
             if set {
                 packer.bytes(name.as_bytes());
             }

@@ -37,10 +37,6 @@ impl<'a> Packer<'a> {
         }
     }
 
-    pub(crate) fn count(&self) -> usize {
-        self.count
-    }
-
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         arg(self.out, bytes);
         self.count += 1;
@@ -71,14 +67,44 @@ impl<'a> Packer<'a> {
     pub(crate) fn key(&mut self, value: &impl ToRedisArgs) -> Result<()> {
         let start = self.out.len();
         self.one("key", value)?;
-        if self.key.is_none() {
-            let end = self.out.len() - 2;
-            // Behind `$`, the length and its line end.
-            let text = &self.out[start..end];
-            let head = text.iter().position(|b| *b == b'\n').map_or(0, |at| at + 1);
-            self.key = Some(start + head..end);
-        }
+        self.note_key(start);
         Ok(())
+    }
+
+    /// Several keys, in whatever form; at least one.
+    pub(crate) fn keys(&mut self, values: &impl ToRedisArgs) -> Result<()> {
+        let start = self.out.len();
+        match self.any(values) {
+            0 => Err(Error::argument("keys: at least one is needed")),
+            _ => {
+                self.note_key(start);
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn key_and_number(&mut self, key: &impl ToRedisArgs, number: i64) -> Result<()> {
+        self.key(key)?;
+        self.number(number);
+        Ok(())
+    }
+
+    /// Remembers the argument that begins here, unless a key is known already.
+    fn note_key(&mut self, start: usize) {
+        if self.key.is_some() {
+            return;
+        }
+        // `$`, the length, a line end, the argument, a line end.
+        let digits = self.out[start + 1..]
+            .iter()
+            .take_while(|b| b.is_ascii_digit());
+        let (mut length, mut count) = (0, 0);
+        for digit in digits {
+            length = length * 10 + usize::from(digit - b'0');
+            count += 1;
+        }
+        let begin = start + 1 + count + 2;
+        self.key = Some(begin..begin + length);
     }
 
     /// The command as it is sent, and its key.
@@ -188,8 +214,15 @@ mod tests {
     #[test]
     fn what_is_not_one_packed_command_is_told() {
         for bad in [
-            "", "*", "*1\r\n", "*1\r\n$3\r\nab\r\n", "*1\r\n$1\r\na\r\nrest", "*1\r\n$1\r\nab\r",
-            "*9999999999999\r\n", "$1\r\na\r\n", "*1\r\n$-1\r\n",
+            "",
+            "*",
+            "*1\r\n",
+            "*1\r\n$3\r\nab\r\n",
+            "*1\r\n$1\r\na\r\nrest",
+            "*1\r\n$1\r\nab\r",
+            "*9999999999999\r\n",
+            "$1\r\na\r\n",
+            "*1\r\n$-1\r\n",
         ] {
             assert_eq!(unpack(bad.as_bytes()), None, "{bad:?}");
         }

@@ -22,11 +22,7 @@ impl Scratch {
     /// Runs `work` with this thread's buffers. A call made within the call gets fresh ones; so does one made while
     /// the thread is being taken down.
     pub(crate) fn with<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
-        let mut scratch = KEEP
-            .try_with(Cell::take)
-            .ok()
-            .flatten()
-            .unwrap_or_default();
+        let mut scratch = KEEP.try_with(Cell::take).ok().flatten().unwrap_or_default();
         let result = work(&mut scratch);
         scratch.reply.trim(KEPT);
         if scratch.request.capacity() > KEPT {

@@ -62,7 +62,11 @@ impl Dispatch {
 
     /// Sends the request and reads its reply. An error reply comes back as an error.
     pub(crate) fn call(&self, request: &Request<'_>, reply: &mut Reply) -> Result<()> {
-        self.counted(self.attempts(|| self.topology.pick(request.key).map(|node| &**node), request, reply))
+        self.counted(self.attempts(
+            || self.topology.pick(request.key).map(|node| &**node),
+            request,
+            reply,
+        ))
     }
 
     /// The same, on one node and no other.

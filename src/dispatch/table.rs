@@ -113,7 +113,14 @@ pub(crate) fn read(args: &[&[u8]]) -> Reading {
 /// Commands that are answered by no reply, by several, or by a stream of them: one call, one reply does not hold.
 pub(crate) fn answers_otherwise(name: &[u8], sub: Option<&[u8]>) -> bool {
     let streams = [
-        "SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE", "MONITOR", "SYNC",
+        "SUBSCRIBE",
+        "PSUBSCRIBE",
+        "SSUBSCRIBE",
+        "UNSUBSCRIBE",
+        "PUNSUBSCRIBE",
+        "SUNSUBSCRIBE",
+        "MONITOR",
+        "SYNC",
         "PSYNC",
     ];
     streams.iter().any(|stream| is(name, stream))
@@ -136,9 +143,8 @@ fn number<T: std::str::FromStr>(args: &[&[u8]], at: usize) -> Option<T> {
 /// Some(None): for ever. What cannot be read is not waited for: the server will refuse it.
 fn how_long(patience: Patience, args: &[&[u8]]) -> Option<Option<Duration>> {
     let milliseconds = |at| number::<u64>(args, at).map(Duration::from_millis);
-    let seconds = |at| {
-        number::<f64>(args, at).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-    };
+    let seconds =
+        |at| number::<f64>(args, at).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let time = match patience {
         Patience::LastArgument => seconds(args.len() - 1),
         Patience::Seconds(at) => seconds(at),
@@ -440,10 +446,24 @@ mod tests {
 
     #[test]
     fn what_may_be_repeated() {
-        for once in ["INCR a", "DEL a", "SET a 1 NX", "set a 1 get", "HSET h f v", "NOSUCH", "XREADGROUP GROUP g c STREAMS s >"] {
+        for once in [
+            "INCR a",
+            "DEL a",
+            "SET a 1 NX",
+            "set a 1 get",
+            "HSET h f v",
+            "NOSUCH",
+            "XREADGROUP GROUP g c STREAMS s >",
+        ] {
             assert_eq!(reading(once).class, Class::Once, "{once}");
         }
-        for again in ["SET a 1", "SET a 1 EX 5", "SET NX NX", "MSET a 1", "PEXPIREAT a 1"] {
+        for again in [
+            "SET a 1",
+            "SET a 1 EX 5",
+            "SET NX NX",
+            "MSET a 1",
+            "PEXPIREAT a 1",
+        ] {
             assert_eq!(reading(again).class, Class::Repeatable, "{again}");
         }
         assert_eq!(reading("get a").class, Class::Read);
@@ -453,7 +473,13 @@ mod tests {
 
     #[test]
     fn what_is_stateful() {
-        for yes in ["MULTI", "client reply off", "SELECT 1", "CLIENT TRACKING ON", "script debug yes"] {
+        for yes in [
+            "MULTI",
+            "client reply off",
+            "SELECT 1",
+            "CLIENT TRACKING ON",
+            "script debug yes",
+        ] {
             assert!(reading(yes).stateful, "{yes}");
         }
         for no in ["GET a", "CLIENT LIST", "SCRIPT LOAD x", "CLIENT"] {

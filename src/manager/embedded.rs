@@ -183,8 +183,15 @@ fn wait_until_up(shell: &mut Child, folder: &Path) -> Result<()> {
     while UnixStream::connect(&path).is_err() {
         if deadline.passed() || !matches!(shell.try_wait(), Ok(None)) {
             let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
-            let last = log.lines().last().unwrap_or("it said nothing").trim().to_owned();
-            return Err(failed(&format!("the embedded server did not start: {last}")));
+            let last = log
+                .lines()
+                .last()
+                .unwrap_or("it said nothing")
+                .trim()
+                .to_owned();
+            return Err(failed(&format!(
+                "the embedded server did not start: {last}"
+            )));
         }
         thread::sleep(Duration::from_micros(300));
     }

@@ -232,7 +232,10 @@ impl Manager {
     /// is tried by its callers, one at a time, twice a second at most.
     pub fn stop_health_checks(&self) {
         if let Some(dispatch) = self.dispatch_if_made() {
-            dispatch.topology.fleet.stop_health_checks(Deadline::after(JOIN));
+            dispatch
+                .topology
+                .fleet
+                .stop_health_checks(Deadline::after(JOIN));
         }
     }
 
@@ -287,7 +290,10 @@ impl Manager {
 
     fn settings(&self) -> Result<&Settings> {
         self.timeout()?;
-        Ok(self.settings.as_ref().expect("an open manager has settings"))
+        Ok(self
+            .settings
+            .as_ref()
+            .expect("an open manager has settings"))
     }
 
     fn live(&self) -> Result<&Dispatch> {

@@ -90,8 +90,8 @@ impl Condition {
                     detail.next_try = Some(now + pause());
                     return Ok(());
                 }
-                let error = Error::new(ErrorKind::NoHealthyPools, "the node is down")
-                    .on_node(&self.node);
+                let error =
+                    Error::new(ErrorKind::NoHealthyPools, "the node is down").on_node(&self.node);
                 Err(match &detail.last_error {
                     Some(cause) => error.caused_by(Cause(cause.clone())),
                     None => error,

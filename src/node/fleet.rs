@@ -9,10 +9,10 @@ use scheduled_thread_pool::ScheduledThreadPool;
 use crate::clock::Deadline;
 use crate::config::{Endpoint, Settings};
 use crate::error::{Error, ErrorKind, Result};
+use crate::node::Node;
 use crate::node::condition::State;
 use crate::node::health::{Health, Watch};
 use crate::node::reaper::Reaper;
-use crate::node::Node;
 use crate::transport::Resolver;
 use crate::worker::Latch;
 
@@ -138,7 +138,10 @@ impl Fleet {
     }
 
     pub(crate) fn start_health_checks(&self) -> Result<()> {
-        let interval = self.settings.health_check_interval.ok_or_else(|| off("health_check_interval"))?;
+        let interval = self
+            .settings
+            .health_check_interval
+            .ok_or_else(|| off("health_check_interval"))?;
         let mut health = self.health.lock();
         if health.is_none() {
             *health = Some(Health::start(&self.watch, &self.nodes, interval)?);
@@ -155,7 +158,10 @@ impl Fleet {
     }
 
     pub(crate) fn start_cleanup(&self) -> Result<()> {
-        let interval = self.settings.cleanup_interval.ok_or_else(|| off("cleanup_interval"))?;
+        let interval = self
+            .settings
+            .cleanup_interval
+            .ok_or_else(|| off("cleanup_interval"))?;
         let mut reaper = self.reaper.lock();
         if reaper.is_none() {
             let max_idle = self.settings.max_idle_time;

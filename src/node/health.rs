@@ -47,7 +47,11 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    pub(crate) fn start(watch: &Arc<Watch>, nodes: &Arc<Roll>, interval: Duration) -> Result<Health> {
+    pub(crate) fn start(
+        watch: &Arc<Watch>,
+        nodes: &Arc<Roll>,
+        interval: Duration,
+    ) -> Result<Health> {
         let pair = UnixStream::pair().and_then(|(near, far)| {
             near.set_nonblocking(true)?;
             far.set_nonblocking(true)?;

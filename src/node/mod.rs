@@ -18,7 +18,7 @@ use scheduled_thread_pool::ScheduledThreadPool;
 use crate::clock::{self, Deadline};
 use crate::config::{Endpoint, Settings};
 use crate::error::{Error, ErrorKind, Result};
-use crate::transport::{Dialer, Lifeline, Reply, Resolver};
+use crate::transport::{Connection, Dialer, Lifeline, Reply, Resolver};
 
 pub(crate) use condition::{Condition, State};
 pub(crate) use fleet::Fleet;
@@ -117,14 +117,9 @@ impl Node {
     /// Makes sure that the slot holds a connection that can be used.
     fn ready(&self, pool: &Pool, slot: &mut Slot, now: Instant, deadline: Deadline) -> Result<()> {
         let generation = self.generation.load(Ordering::Acquire);
+        let (current, idle) = (slot.is_current(generation, now), slot.idle_for(now));
         if let Some(connection) = &mut slot.connection {
-            if slot.is_current(generation, now)
-                && (slot.idle_for(now) <= TRUSTED || {
-                    // A dead peer must not use up the time that a new connection needs.
-                    let left = deadline.remaining().unwrap_or_default();
-                    connection.is_alive(deadline.within(left / 2).within(TRUSTED))
-                })
-            {
+            if current && (idle <= TRUSTED || answers(connection, deadline)) {
                 return Ok(());
             }
             pool.close_slot(slot);
@@ -140,7 +135,7 @@ impl Node {
         Ok(())
     }
 
-    fn dial(&self, deadline: Deadline) -> Result<crate::transport::Connection> {
+    fn dial(&self, deadline: Deadline) -> Result<Connection> {
         // What ended at the caller's own deadline says nothing about the node.
         let patient = deadline
             .remaining()
@@ -218,6 +213,12 @@ impl Node {
     }
 }
 
+/// Asks a connection for a sign of life. A dead peer must not use up the time that a new connection needs.
+fn answers(connection: &mut Connection, deadline: Deadline) -> bool {
+    let left = deadline.remaining().unwrap_or_default();
+    connection.is_alive(deadline.within(left / 2).within(TRUSTED))
+}
+
 /// A slot in somebody's hands; given back when dropped.
 pub(crate) struct Held<N: Deref<Target = Node>> {
     node: N,
@@ -272,7 +273,10 @@ impl<N: Deref<Target = Node>> Held<N> {
                 Ok(())
             }
             Err(error) => {
-                self.node.pools[self.pool].counters.closed.fetch_add(1, Ordering::Relaxed);
+                self.node.pools[self.pool]
+                    .counters
+                    .closed
+                    .fetch_add(1, Ordering::Relaxed);
                 let error = self.node.dialer.explain(error).on_node(&self.node.name);
                 self.node.condition.note(&error);
                 Err(error)
@@ -297,7 +301,6 @@ impl<N: Deref<Target = Node>> Held<N> {
             self.node.pools[self.pool].close_slot(slot);
         }
     }
-
 }
 
 impl<N: Deref<Target = Node>> Drop for Held<N> {

@@ -79,9 +79,9 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn new(size: u32, threads: &Arc<ScheduledThreadPool>) -> Result<Pool> {
+    pub(crate) fn new(size: usize, threads: &Arc<ScheduledThreadPool>) -> Result<Pool> {
         let slots = r2d2::Pool::builder()
-            .max_size(size)
+            .max_size(size as u32)
             .min_idle(None)
             .test_on_check_out(false)
             .max_lifetime(None)
@@ -93,8 +93,8 @@ impl Pool {
             })?;
         Ok(Pool {
             slots,
-            permits: Permits::new(size as usize),
-            size: size as usize,
+            permits: Permits::new(size),
+            size,
             counters: PoolCounters::default(),
         })
     }

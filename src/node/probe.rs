@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use crate::config::Address;
 use crate::error::{Error, ErrorKind, Result};
-use crate::node::condition::{self, State};
 use crate::node::Node;
+use crate::node::condition::{self, State};
 use crate::sys::{PollFd, READABLE, WRITABLE};
 use crate::transport::{
     Handshake, Limits, Lookup, Peer, Progress, Reader, Reply, Socket, command, connect_error,

@@ -9,8 +9,9 @@ use crate::clock::Deadline;
 use crate::config::Settings;
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::transport::encode;
+use crate::transport::fault::Limits;
 use crate::transport::handshake::Handshake;
-use crate::transport::reader::{Limits, Progress, Reader};
+use crate::transport::reader::{Progress, Reader};
 use crate::transport::reply::Reply;
 use crate::transport::socket::Socket;
 
@@ -58,8 +59,28 @@ impl Connection {
         reply: &mut Reply,
         deadline: Deadline,
     ) -> Result<()> {
+        if self.reader.buffered() > 0 {
+            self.nothing_left_over(reply)?;
+        }
         self.send(request, deadline)?;
         self.receive(reply, deadline)
+    }
+
+    /// What came after the last reply may only be pushes: anything else would be taken for the next reply.
+    fn nothing_left_over(&mut self, reply: &mut Reply) -> Result<()> {
+        loop {
+            match self.reader.advance(reply) {
+                Ok(Progress::Push) => {}
+                Ok(Progress::More) => return Ok(()),
+                Ok(Progress::Reply) => {
+                    return Err(Error::new(
+                        ErrorKind::Protocol,
+                        "the server sent a reply that nobody had asked for",
+                    ));
+                }
+                Err(fault) => return Err(Error::from(fault).outcome_is(Outcome::NotSent)),
+            }
+        }
     }
 
     /// Sends packed requests, all of them. Replies to some may arrive meanwhile; they wait in the kernel.
@@ -101,11 +122,6 @@ impl Connection {
         let mut reply = Reply::new();
         // NOPERM and the like come from a living server too.
         self.call(&ping, &mut reply, deadline).is_ok()
-    }
-
-    /// True if nothing is left over that could be taken for a later reply.
-    pub(crate) fn is_clean(&self) -> bool {
-        self.reader.buffered() == 0 && !self.reader.under_way()
     }
 }
 

@@ -86,11 +86,14 @@ impl Dialer {
 
 pub(crate) fn connect_error(error: io::Error) -> Error {
     match error.kind() {
-        io::ErrorKind::TimedOut => Error::new(
-            ErrorKind::Timeout,
-            "the connection was not made in time",
-        ),
-        _ if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS)) => {
+        io::ErrorKind::TimedOut => {
+            Error::new(ErrorKind::Timeout, "the connection was not made in time")
+        }
+        _ if matches!(
+            error.raw_os_error(),
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS)
+        ) =>
+        {
             Error::new(ErrorKind::System, "no connection could be made").caused_by(error)
         }
         _ => Error::new(ErrorKind::Connect, "no connection could be made").caused_by(error),

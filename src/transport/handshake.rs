@@ -43,10 +43,7 @@ impl Handshake {
                     Step::Auth,
                     &["AUTH".as_ref(), user.as_ref(), password.reveal().as_ref()],
                 ),
-                None => it.say(
-                    Step::Auth,
-                    &["AUTH".as_ref(), password.reveal().as_ref()],
-                ),
+                None => it.say(Step::Auth, &["AUTH".as_ref(), password.reveal().as_ref()]),
             }
         }
         // HELLO is said for RESP2 as well: its answer carries the server's version.

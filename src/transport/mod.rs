@@ -3,22 +3,24 @@
 mod connection;
 mod dial;
 mod encode;
+mod fault;
 mod handshake;
+mod nest;
+mod number;
 mod reader;
 mod reply;
 mod resolve;
 mod socket;
 #[path = "no_tls.rs"]
 mod tls;
-
-#[cfg(test)]
-mod oracle;
+mod value;
 
 pub(crate) use connection::Connection;
 pub(crate) use dial::{Dialer, connect_error};
-pub(crate) use encode::*;
+pub(crate) use encode::{arg, command, header};
+pub(crate) use fault::Limits;
 pub(crate) use handshake::Handshake;
-pub(crate) use reader::{Fault, Limits, Progress, Reader};
-pub(crate) use reply::{Entry, Kind, Reply};
+pub(crate) use reader::{Progress, Reader};
+pub(crate) use reply::{Kind, Reply};
 pub(crate) use resolve::{Lookup, Resolver};
 pub(crate) use socket::{Lifeline, Peer, Socket};

@@ -108,10 +108,7 @@ impl Resolver {
 /// Hosts that need no lookup: numbers, and the name that RFC 6761 reserves for this machine.
 fn known(host: &str) -> Option<Vec<IpAddr>> {
     if host.eq_ignore_ascii_case("localhost") {
-        return Some(vec![
-            Ipv4Addr::LOCALHOST.into(),
-            Ipv6Addr::LOCALHOST.into(),
-        ]);
+        return Some(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
     }
     host.parse().ok().map(|ip| vec![ip])
 }

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use socket2::{Domain, SockAddr, SockRef, TcpKeepalive, Type};
+use socket2::{Domain, SockAddr, TcpKeepalive, Type};
 
 use crate::clock::Deadline;
 use crate::sys::{self, READABLE, Sleep, WRITABLE};
@@ -233,13 +233,5 @@ impl Socket {
 
     pub(crate) fn poll_entry(&self, events: i16) -> sys::PollFd {
         sys::poll_entry(self.inner.as_fd(), events)
-    }
-
-    /// True if the peer has closed, or has sent what nobody asked for: in neither case can it be used again.
-    pub(crate) fn is_spent(&self) -> bool {
-        let mut byte = [std::mem::MaybeUninit::uninit()];
-        SockRef::from(&*self.inner)
-            .recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT)
-            .map_or_else(|error| error.kind() != Io::WouldBlock, |_| true)
     }
 }

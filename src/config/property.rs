@@ -1,0 +1,383 @@
+//! The table of properties, from which everything about them comes: the fields of [`Config`] and its builder, set and
+//! get by name, the environment, the parameters of urls, and the documentation.
+
+use super::rule::Rule;
+use super::value::{ReadFrom, Value};
+use serde_json::Value as Json;
+use std::time::Duration;
+
+/// One property, as the code that works by name sees it.
+pub(super) struct Property {
+    pub name: &'static str,
+    /// Other names it answers to: those of the seeds.
+    pub also: &'static [&'static str],
+    pub rule: Rule,
+    /// In the form that a user would write.
+    pub default: Option<&'static str>,
+    /// The variable it is read from.
+    pub env: Option<&'static str>,
+    /// Whether it is never printed.
+    pub secret: bool,
+    doc: &'static str,
+    /// Stores what the text says; false, and nothing is stored, where the rule does not allow it.
+    pub store: fn(&mut Config, &str) -> bool,
+    /// The value that was set.
+    pub shown: fn(&Config) -> Option<Json>,
+    /// Whether the value that was set, if any, is allowed.
+    pub fits: fn(&Config) -> bool,
+}
+
+impl Property {
+    pub(super) fn doc(&self) -> &'static str {
+        self.doc.trim()
+    }
+}
+
+macro_rules! default_doc {
+    () => {
+        "Not set by default."
+    };
+    ($default:literal) => {
+        concat!("Defaults to `", $default, "`.")
+    };
+}
+
+macro_rules! environment_doc {
+    () => {
+        ""
+    };
+    ($env:literal) => {
+        concat!("Environment: `", $env, "`.")
+    };
+}
+
+macro_rules! properties {
+    ($(
+        $(#[doc = $doc:literal])+
+        $name:ident: $held:ty, set by $argument:ty {
+            takes: $rule:expr,
+            $(default: $default:literal,)?
+            $(env: $env:literal,)?
+            $(also: [$($also:literal),+],)?
+            $(secret: $secret:literal,)?
+        }
+    )*) => {
+        /// Everything that can be set, with the values that were.
+        ///
+        /// The builder takes typed values and never fails; what it was given is checked when a manager is opened, or
+        /// by [`validate`](Config::validate). [`set`](Config::set) takes text and checks it at once. Printing a
+        /// configuration never shows a password.
+        ///
+        /// ```
+        /// use redkeep::Config;
+        /// use std::time::Duration;
+        ///
+        /// let config = Config::new()
+        ///     .host("localhost")
+        ///     .port(6379)
+        ///     .command_timeout(Duration::from_millis(500))
+        ///     .max_connections(32);
+        /// config.validate()?;
+        /// assert_eq!(config.redis_url()?, "redis://localhost:6379/0");
+        /// # redkeep::Result::Ok(())
+        /// ```
+        ///
+        /// # Where the server is
+        ///
+        /// A `url` that was set overrides `host`, `port`, `db`, `username`, `password` and `ssl` altogether; the
+        /// default url does not. `startup_nodes` win over `sentinels`, which win over `url`. A list of hosts takes
+        /// `db`, `username`, `password` and `ssl` from their properties; a url brings its own.
+        ///
+        /// ```text
+        /// redis://[[user]:password@]host[:6379][/db][?property=value&...]      rediss:// with TLS
+        /// unix://[[user]:password@]/path/of/the/socket[?db=0&...]              also redis+unix://
+        /// redis+sentinel://[[user]:password@]host[:26379],...[/master[/db]]    rediss+sentinel:// with TLS
+        /// redis+cluster://[[user]:password@]host[:6379],...                    rediss+cluster:// with TLS
+        /// embedded://[?property=value&...]                                     a private server of one's own
+        /// ```
+        ///
+        /// The parameters of a url are the properties below, and apply over them.
+        ///
+        /// # Every property
+        ///
+        #[doc = include_str!("properties.md")]
+        #[derive(Clone, Default)]
+        pub struct Config {
+            $(pub(super) $name: Option<$held>,)*
+        }
+
+        /// The builder: one method for each property.
+        impl Config {
+            $(
+                $(#[doc = $doc])+
+                ///
+                #[doc = default_doc!($($default)?)]
+                #[doc = environment_doc!($($env)?)]
+                #[must_use]
+                pub fn $name(mut self, value: $argument) -> Config {
+                    self.$name = Some(value.into());
+                    self
+                }
+            )*
+
+            /// What is set here, and for the rest what is set in `base`.
+            pub(super) fn over(self, base: Config) -> Config {
+                Config { $($name: self.$name.or(base.$name),)* }
+            }
+        }
+
+        pub(super) static PROPERTIES: &[Property] = &[$(
+            Property {
+                name: stringify!($name),
+                also: &[$($($also),+)?],
+                rule: $rule,
+                default: [$(Some($default),)? None][0],
+                env: [$(Some($env),)? None][0],
+                secret: [$($secret,)? false][0],
+                doc: concat!($($doc),+),
+                store: |config, text| {
+                    let value = <$held>::read(text, &$rule).filter(|value| value.fits(&$rule));
+                    let fits = value.is_some();
+                    if fits {
+                        config.$name = value;
+                    }
+                    fits
+                },
+                shown: |config| config.$name.as_ref().map(|value| value.write(&$rule)),
+                fits: |config| config.$name.as_ref().is_none_or(|value| value.fits(&$rule)),
+            },
+        )*];
+    };
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+const MILLISECOND: Duration = Duration::from_millis(1);
+const GIB: u64 = 1 << 30;
+
+properties! {
+    /// The whole address of the server, its credentials and parameters among it. One that was set overrides `host`,
+    /// `port`, `db`, `username`, `password` and `ssl`.
+    url: String, set by impl Into<String> {
+        takes: Rule::Url,
+        default: "redis://localhost:6379/0",
+        env: "REDIS_URL",
+    }
+
+    /// The host of the server: a name or an IP address.
+    host: String, set by impl Into<String> {
+        takes: Rule::Host,
+        default: "localhost",
+        env: "REDIS_HOST",
+    }
+
+    /// The TCP port of the server.
+    port: u16, set by u16 {
+        takes: Rule::Number(1, 65_535),
+        default: "6379",
+        env: "REDIS_PORT",
+    }
+
+    /// The number of the database.
+    db: u32, set by u32 {
+        takes: Rule::Number(0, 2_147_483_647),
+        default: "0",
+        env: "REDIS_DB",
+    }
+
+    /// The user to log in as; without one, the server's default user.
+    username: String, set by impl Into<String> {
+        takes: Rule::Text,
+        env: "REDIS_USERNAME",
+    }
+
+    /// The password to log in with. It is never printed.
+    password: String, set by impl Into<String> {
+        takes: Rule::Text,
+        env: "REDIS_PASSWORD",
+        secret: true,
+    }
+
+    /// Whether to speak TLS.
+    ssl: bool, set by bool {
+        takes: Rule::Flag,
+        default: "false",
+        env: "REDIS_SSL",
+    }
+
+    /// Whether Redis is used at all; when not, no connection is ever made and calls say that it is disabled.
+    enabled: bool, set by bool {
+        takes: Rule::Flag,
+        default: "true",
+        env: "ENABLE_REDIS",
+    }
+
+    /// Whether the servers form a cluster. Setting `startup_nodes` turns it on, unless it was turned off by name.
+    use_cluster: bool, set by bool {
+        takes: Rule::Flag,
+        default: "false",
+    }
+
+    /// The nodes where a cluster is met first: hosts with their ports, or urls; `redis://` urls will do. Without them
+    /// a cluster is met at `url`, or at `host` and `port`. The variable turns `use_cluster` on as well.
+    startup_nodes: String, set by impl Into<String> {
+        takes: Rule::Nodes,
+        env: "REDIS_CLUSTER_URL",
+    }
+
+    /// The sentinels, which know where the primary is: hosts with their ports, or one url.
+    sentinels: String, set by impl Into<String> {
+        takes: Rule::Sentinels,
+        env: "REDIS_SENTINELS",
+    }
+
+    /// The name under which the sentinels know the primary.
+    master_name: String, set by impl Into<String> {
+        takes: Rule::Text,
+        default: "mymaster",
+        env: "REDIS_MASTER_NAME",
+    }
+
+    /// How many pools of connections each node has.
+    pools_per_node: usize, set by usize {
+        takes: Rule::Number(1, 64),
+        default: "1",
+        also: ["connection_pools_per_node_at_start"],
+    }
+
+    /// How many connections a pool may open.
+    max_connections: usize, set by usize {
+        takes: Rule::Number(1, 10_000),
+        default: "10",
+        env: "REDIS_MAX_CONNECTIONS",
+        also: ["max_connection_size", "pool_size"],
+    }
+
+    /// How many connections of a node all threads share, each writing the commands of many at once. 0: every command
+    /// takes a connection from a pool.
+    shared_lines: usize, set by usize {
+        takes: Rule::NumberOrOff(64),
+        default: "2",
+    }
+
+    /// How long one attempt to connect may take, within `command_timeout`.
+    connect_timeout: Duration, set by Duration {
+        takes: Rule::Time(MILLISECOND, HOUR),
+        default: "5s",
+        env: "REDIS_SOCKET_CONNECT_TIMEOUT",
+    }
+
+    /// How long a call may take as a whole, with waiting, connecting, every retry and redirect.
+    command_timeout: Duration, set by Duration {
+        takes: Rule::Time(MILLISECOND, DAY),
+        default: "5s",
+        env: "REDIS_SOCKET_TIMEOUT",
+    }
+
+    /// Whether a command that met a timeout is sent again. Only those are that give the same answer twice.
+    retry_on_timeout: bool, set by bool {
+        takes: Rule::Flag,
+        default: "true",
+        env: "REDIS_RETRY_ON_TIMEOUT",
+    }
+
+    /// How many times a command is tried again, where that is safe, within `command_timeout`.
+    retries: u32, set by u32 {
+        takes: Rule::NumberOrOff(100),
+        default: "3",
+    }
+
+    /// The time between two health checks of a node. 0: none are made.
+    health_check_interval: Duration, set by Duration {
+        takes: Rule::TimeOrOff(MILLISECOND, DAY),
+        default: "10s",
+    }
+
+    /// The time between two rounds that close idle and aged connections. 0: none are made.
+    cleanup_interval: Duration, set by Duration {
+        takes: Rule::TimeOrOff(MILLISECOND, DAY),
+        default: "30s",
+    }
+
+    /// How long a connection may lie idle before it is closed. 0: for ever.
+    max_idle_time: Duration, set by Duration {
+        takes: Rule::TimeOrOff(MILLISECOND, YEAR),
+        default: "300s",
+    }
+
+    /// How old a connection may become, give or take a little so that not all end at once. 0: as old as it likes.
+    max_lifetime: Duration, set by Duration {
+        takes: Rule::TimeOrOff(MILLISECOND, YEAR),
+        default: "off",
+    }
+
+    /// How many threads run background work and the handlers of messages.
+    workers: usize, set by usize {
+        takes: Rule::Number(1, 256),
+        default: "2",
+    }
+
+    /// Which servers answer commands that only read.
+    read_from: ReadFrom, set by ReadFrom {
+        takes: Rule::Choice(&["primary", "replica", "nearest"]),
+        default: "primary",
+    }
+
+    /// The version of RESP to ask for, also written resp2 or resp3. A server that does not know 3 is spoken to in 2.
+    protocol: u8, set by u8 {
+        takes: Rule::Protocol,
+        default: "3",
+    }
+
+    /// The size above which a reply is refused and its connection closed.
+    max_reply_bytes: usize, set by usize {
+        takes: Rule::Bytes(1 << 10, 64 * GIB),
+        default: "512MiB",
+    }
+
+    /// The name that connections carry in CLIENT LIST.
+    client_name: String, set by impl Into<String> {
+        takes: Rule::Word,
+        default: "redkeep",
+    }
+
+    /// The file of the PEM certificates to trust in place of the system's.
+    tls_ca: String, set by impl Into<String> {
+        takes: Rule::Path,
+    }
+
+    /// The file of the PEM certificate to show to the server; goes with `tls_key`.
+    tls_cert: String, set by impl Into<String> {
+        takes: Rule::Path,
+    }
+
+    /// The file of the PEM private key of `tls_cert`.
+    tls_key: String, set by impl Into<String> {
+        takes: Rule::Path,
+    }
+
+    /// The name that the server's certificate must bear, where it is not the host's.
+    tls_server_name: String, set by impl Into<String> {
+        takes: Rule::Host,
+    }
+
+    /// Whether the server's certificate is accepted unseen. Anybody on the way can then read and change everything.
+    tls_insecure: bool, set by bool {
+        takes: Rule::Flag,
+        default: "false",
+    }
+
+    /// How much memory copies of values in this process may take. 0: none are kept.
+    near_cache_bytes: usize, set by usize {
+        takes: Rule::BytesOrOff(64 * GIB),
+        default: "0",
+    }
+}
+
+/// The property of this name, or of this other name.
+pub(super) fn find(name: &str) -> Option<&'static Property> {
+    PROPERTIES
+        .iter()
+        .find(|property| property.name == name || property.also.contains(&name))
+}

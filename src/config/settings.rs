@@ -1,0 +1,84 @@
+//! Every knob, checked, with its default where it was not set: what the rest of the crate reads.
+
+use super::property::Config;
+use super::value::ReadFrom;
+use crate::error::{Error, ErrorKind, Result};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The properties that say how to work, not where to go, under their own names. A time that is off is none.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub enabled: bool,
+    pub pools_per_node: usize,
+    pub max_connections: usize,
+    pub shared_lines: usize,
+    pub connect_timeout: Duration,
+    pub command_timeout: Duration,
+    pub retry_on_timeout: bool,
+    pub retries: u32,
+    pub health_check_interval: Option<Duration>,
+    pub cleanup_interval: Option<Duration>,
+    pub max_idle_time: Option<Duration>,
+    pub max_lifetime: Option<Duration>,
+    pub workers: usize,
+    pub read_from: ReadFrom,
+    /// 2 or 3.
+    pub protocol: u8,
+    pub max_reply_bytes: usize,
+    pub client_name: String,
+    pub tls_ca: Option<PathBuf>,
+    pub tls_cert: Option<PathBuf>,
+    /// There when `tls_cert` is, and only then.
+    pub tls_key: Option<PathBuf>,
+    pub tls_server_name: Option<String>,
+    pub tls_insecure: bool,
+    /// 0: no near cache.
+    pub near_cache_bytes: usize,
+}
+
+impl Settings {
+    /// `all` has every default in it.
+    pub(super) fn of(all: Config) -> Result<Settings> {
+        if all.tls_cert.is_some() != all.tls_key.is_some() {
+            return Err(Error::new(
+                ErrorKind::BadValue,
+                "tls_cert and tls_key belong together: set both of them, or neither",
+            ));
+        }
+        Ok(Settings {
+            enabled: needed(all.enabled, "enabled")?,
+            pools_per_node: needed(all.pools_per_node, "pools_per_node")?,
+            max_connections: needed(all.max_connections, "max_connections")?,
+            shared_lines: needed(all.shared_lines, "shared_lines")?,
+            connect_timeout: needed(all.connect_timeout, "connect_timeout")?,
+            command_timeout: needed(all.command_timeout, "command_timeout")?,
+            retry_on_timeout: needed(all.retry_on_timeout, "retry_on_timeout")?,
+            retries: needed(all.retries, "retries")?,
+            health_check_interval: on(all.health_check_interval),
+            cleanup_interval: on(all.cleanup_interval),
+            max_idle_time: on(all.max_idle_time),
+            max_lifetime: on(all.max_lifetime),
+            workers: needed(all.workers, "workers")?,
+            read_from: needed(all.read_from, "read_from")?,
+            protocol: needed(all.protocol, "protocol")?,
+            max_reply_bytes: needed(all.max_reply_bytes, "max_reply_bytes")?,
+            client_name: needed(all.client_name, "client_name")?,
+            tls_ca: all.tls_ca.map(PathBuf::from),
+            tls_cert: all.tls_cert.map(PathBuf::from),
+            tls_key: all.tls_key.map(PathBuf::from),
+            tls_server_name: all.tls_server_name,
+            tls_insecure: needed(all.tls_insecure, "tls_insecure")?,
+            near_cache_bytes: needed(all.near_cache_bytes, "near_cache_bytes")?,
+        })
+    }
+}
+
+/// Only a property that lost its default in the table can be missing.
+fn needed<T>(value: Option<T>, name: &str) -> Result<T> {
+    value.ok_or_else(|| Error::new(ErrorKind::Internal, format!("{name} has no default")))
+}
+
+fn on(time: Option<Duration>) -> Option<Duration> {
+    time.filter(|time| !time.is_zero())
+}
