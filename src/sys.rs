@@ -106,9 +106,10 @@ pub(crate) fn block_signals() {
     }
 }
 
-/// Makes the command, once started, lead a session of its own, with no signal blocked, and receive SIGTERM when
-/// the *thread* that started it ends (which is how the kernel defines it).
-pub(crate) fn tie_to_this_thread(command: &mut Command) {
+/// Makes the command, once started, lead a session of its own, with no signal blocked: what a terminal or a
+/// supervisor sends to the program's group does not reach it. With `tied`, the kernel kills it when the *thread*
+/// that started it ends.
+pub(crate) fn set_apart(command: &mut Command, tied: bool) {
     let owner = std::process::id();
     // SAFETY: only async-signal-safe calls are made between fork and exec, and nothing is allocated.
     unsafe {
@@ -117,24 +118,17 @@ pub(crate) fn tie_to_this_thread(command: &mut Command) {
             let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
             libc::sigemptyset(none.as_mut_ptr());
             libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
-            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) != 0 {
-                return Err(io::Error::last_os_error());
-            }
-            // The owner may have died before the line above took effect.
-            if libc::getppid() as u32 != owner {
-                return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            if tied {
+                if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+                    return Err(io::Error::last_os_error());
+                }
+                // The owner may have died before the line above took effect.
+                if libc::getppid() as u32 != owner {
+                    return Err(io::Error::from_raw_os_error(libc::ESRCH));
+                }
             }
             Ok(())
         });
-    }
-}
-
-/// kill(2).
-pub(crate) fn signal(pid: u32, signal: c_int) -> io::Result<()> {
-    // SAFETY: kill() takes two numbers and touches no memory of ours.
-    match unsafe { libc::kill(pid as libc::pid_t, signal) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// The properties that say how to work, not where to go, under their own names. A time that is off is none.
 #[derive(Clone, Debug)]
+// Some are checked and kept already for rooms that are yet to be built.
+#[allow(dead_code)]
 pub(crate) struct Settings {
     pub enabled: bool,
     pub pools_per_node: usize,

@@ -64,6 +64,7 @@ impl Config {
     }
 
     /// Every knob, checked.
+    #[cfg(test)]
     pub(crate) fn settings(&self) -> Result<Settings> {
         self.resolve().map(|resolved| resolved.settings)
     }

@@ -1,9 +1,9 @@
 //! A private server for `embedded://`: found on the machine, reached by a unix socket in a folder of its own, and
 //! gone together with its owner, however that ends.
 //!
-//! The server runs under a small shell that the kernel tells of the owner's death (PR_SET_PDEATHSIG); the shell
-//! then ends the server and removes the folder, which a killed owner no longer can. The kernel watches the
-//! *thread* that started the shell, so that thread lives exactly as long as the server is wanted.
+//! The kernel kills the server when its owner dies (PR_SET_PDEATHSIG). It watches the *thread* that started the
+//! server, so that thread lives exactly as long as the server is wanted. A small shell waits at the end of a pipe
+//! that only the owner holds, and removes the folder, which a killed owner no longer can.
 
 use std::fs::{self, DirBuilder};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -33,13 +33,8 @@ const START: Duration = Duration::from_secs(10);
 /// A unix socket's path holds 107 bytes.
 const LONGEST_PATH: usize = 90;
 
-/// `$1`: the server, `$2`: its folder. `$!` is the server from the moment it exists.
-const SUPERVISOR: &str = r#"
-trap 'kill -9 $!; rm -rf "$2"; exit' TERM
-"$1" --port 0 --unixsocket "$2/socket" --unixsocketperm 700 --dir "$2" --save '' --appendonly no \
-    --daemonize no --loglevel warning >"$2/log" 2>&1 &
-wait $!
-"#;
+/// `$1`: the folder. Nobody writes into the pipe: the read ends when the last holder of its other end has gone.
+const JANITOR: &str = r#"read -r _; rm -rf "$1""#;
 
 pub(crate) struct Embedded {
     folder: PathBuf,
@@ -62,25 +57,23 @@ impl Embedded {
         let (told, started) = bounded(1);
         let (path, latch) = (folder.clone(), stop.clone());
         let keeper = Worker::start("redkeep-server", move || {
-            let spawned = supervised(&server, &path);
-            let running = spawned.and_then(|mut shell| match wait_until_up(&mut shell, &path) {
-                Ok(()) => Ok(shell),
-                Err(error) => {
-                    end(&mut shell);
-                    Err(error)
-                }
-            });
-            match running {
-                Ok(mut shell) => {
+            let server = spawn(&server, &path);
+            let janitor = janitor(&path);
+            match server.and_then(|server| wait_until_up(server, &path)) {
+                Ok(mut server) => {
                     let _ = told.send(Ok(()));
                     latch.wait(Deadline::never());
-                    end(&mut shell);
+                    end(&mut server);
                 }
                 Err(error) => {
                     let _ = told.send(Err(error));
                 }
             }
             let _ = fs::remove_dir_all(&path);
+            if let Ok(mut janitor) = janitor {
+                drop(janitor.stdin.take());
+                let _ = janitor.wait();
+            }
         })?;
         let embedded = Embedded {
             folder,
@@ -161,45 +154,60 @@ fn make_folder() -> io::Result<PathBuf> {
     }
 }
 
-fn supervised(server: &Path, folder: &Path) -> Result<Child> {
-    let mut shell = Command::new("/bin/sh");
-    shell
-        .args(["-c", SUPERVISOR, "redkeep"])
-        .arg(server)
+fn spawn(server: &Path, folder: &Path) -> Result<Child> {
+    let log = fs::File::create(folder.join("log"))
+        .map_err(|error| failed("the embedded server's log cannot be written").caused_by(error))?;
+    let mut command = Command::new(server);
+    command
+        .args(["--port", "0", "--unixsocketperm", "700", "--save", ""])
+        .args(["--appendonly", "no", "--daemonize", "no"])
+        .args(["--loglevel", "warning"])
+        .arg("--unixsocket")
+        .arg(socket(folder))
+        .arg("--dir")
         .arg(folder)
-        .current_dir("/")
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(log)
         .stderr(Stdio::null());
-    sys::tie_to_this_thread(&mut shell);
-    shell
+    sys::set_apart(&mut command, true);
+    command
         .spawn()
         .map_err(|error| failed("the embedded server could not be started").caused_by(error))
 }
 
-fn wait_until_up(shell: &mut Child, folder: &Path) -> Result<()> {
+/// Without one, a killed owner's folder stays behind; that is no reason to refuse the server.
+fn janitor(folder: &Path) -> io::Result<Child> {
+    let mut shell = Command::new("/bin/sh");
+    shell
+        .args(["-c", JANITOR, "redkeep"])
+        .arg(folder)
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    sys::set_apart(&mut shell, false);
+    shell.spawn()
+}
+
+fn wait_until_up(mut server: Child, folder: &Path) -> Result<Child> {
     let deadline = Deadline::after(START);
     let path = socket(folder);
     while UnixStream::connect(&path).is_err() {
-        if deadline.passed() || !matches!(shell.try_wait(), Ok(None)) {
+        if deadline.passed() || !matches!(server.try_wait(), Ok(None)) {
+            end(&mut server);
             let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
-            let last = log
-                .lines()
-                .last()
-                .unwrap_or("it said nothing")
-                .trim()
-                .to_owned();
+            let last = log.lines().last().unwrap_or("it said nothing").trim();
             return Err(failed(&format!(
                 "the embedded server did not start: {last}"
             )));
         }
-        thread::sleep(Duration::from_micros(300));
+        thread::sleep(Duration::from_micros(200));
     }
-    Ok(())
+    Ok(server)
 }
 
-/// Lets the shell end the server, and waits until both are gone.
-fn end(shell: &mut Child) {
-    let _ = sys::signal(shell.id(), libc::SIGTERM);
-    let _ = shell.wait();
+/// It keeps nothing, so there is nothing for it to put in order first.
+fn end(server: &mut Child) {
+    let _ = server.kill();
+    let _ = server.wait();
 }

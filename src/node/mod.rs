@@ -306,10 +306,10 @@ impl<N: Deref<Target = Node>> Held<N> {
 impl<N: Deref<Target = Node>> Drop for Held<N> {
     fn drop(&mut self) {
         // A stale one is closed here rather than at its next use, which may be long in coming.
-        if let Some(slot) = &mut self.slot {
-            if slot.generation != self.node.generation.load(Ordering::Acquire) {
-                self.node.pools[self.pool].close_slot(slot);
-            }
+        if let Some(slot) = &mut self.slot
+            && slot.generation != self.node.generation.load(Ordering::Acquire)
+        {
+            self.node.pools[self.pool].close_slot(slot);
         }
         // The slot first: whoever gets the permit must find it.
         drop(self.slot.take());

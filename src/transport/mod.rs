@@ -15,6 +15,11 @@ mod socket;
 mod tls;
 mod value;
 
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod oracle;
+
 pub(crate) use connection::Connection;
 pub(crate) use dial::{Dialer, connect_error};
 pub(crate) use encode::{arg, command, header};

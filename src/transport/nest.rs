@@ -79,7 +79,7 @@ impl Nest {
 
     /// Hands a complete value to the aggregate it stands in, and closes each one that it completes. Whether the reply
     /// is complete with it: the outermost value is its root.
-    #[inline]
+    #[inline(always)]
     pub(super) fn settle(&mut self, mut value: Entry, reply: &mut Reply) -> Result<bool, Fault> {
         while let Some(frame) = self.frames.last_mut() {
             frame.left -= 1;
