@@ -73,7 +73,7 @@ impl Client {
     /// # fn main() -> redkeep::Result<()> {
     /// # let keep = redkeep::Manager::open("embedded://")?;
     /// keep.mset([("a", 1), ("b", 2)])?;
-    /// assert_eq!(keep.delete(["a", "b", "no such key"])?, 2);
+    /// assert_eq!(keep.delete(&["a", "b", "no such key"])?, 2);
     /// # Ok(()) }
     /// ```
     pub fn delete(&self, keys: impl ToRedisArgs) -> Result<i64> {

@@ -7,7 +7,7 @@ use std::ops::Range;
 use redis::{RedisWrite, ToRedisArgs};
 
 use crate::error::{Error, Result};
-use crate::transport::{arg, header};
+use crate::transport::arg;
 
 /// Room for the command's header (`*`, digits, line end), which is known only when all arguments are there.
 const HEAD: usize = 24;
@@ -109,10 +109,19 @@ impl<'a> Packer<'a> {
 
     /// The command as it is sent, and its key.
     pub(crate) fn finish(self) -> (&'a [u8], Option<&'a [u8]>) {
-        let mut head = Vec::with_capacity(HEAD);
-        header(&mut head, self.count);
-        let start = HEAD - head.len();
-        self.out[start..HEAD].copy_from_slice(&head);
+        // Written from the right, so that it ends where the first argument begins.
+        let (mut start, mut n) = (HEAD - 2, self.count);
+        self.out[start..HEAD].copy_from_slice(b"\r\n");
+        loop {
+            start -= 1;
+            self.out[start] = b'0' + (n % 10) as u8;
+            n /= 10;
+            if n == 0 {
+                break;
+            }
+        }
+        start -= 1;
+        self.out[start] = b'*';
         let out: &'a [u8] = self.out;
         (&out[start..], self.key.map(|range| &out[range]))
     }
@@ -206,7 +215,7 @@ mod tests {
     fn what_is_not_one_argument_is_refused() {
         let mut out = Vec::new();
         let mut packer = Packer::begin(&mut out, "GET");
-        let error = packer.key(&["a", "b"]).unwrap_err();
+        let error = packer.key(&&["a", "b"]).unwrap_err();
         assert!(error.message().contains("key"), "{error}");
         assert!(packer.one("value", &None::<&str>).is_err());
     }

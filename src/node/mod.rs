@@ -126,7 +126,7 @@ impl Node {
         }
         let connection = self.dial(deadline)?;
         pool.counters.opened.fetch_add(1, Ordering::Relaxed);
-        slot.connection = Some(connection);
+        slot.connection = Some(Box::new(connection));
         slot.generation = generation;
         slot.expires = self.dialer.settings.max_lifetime.map(|age| {
             // Up to a tenth less, so that connections opened together do not end together.

@@ -17,7 +17,8 @@ use crate::transport::Connection;
 
 /// A place for one connection.
 pub(crate) struct Slot {
-    pub(crate) connection: Option<Connection>,
+    /// Boxed: it leaves the slot and comes back with every call.
+    pub(crate) connection: Option<Box<Connection>>,
     /// The node's generation when the connection was opened.
     pub(crate) generation: u64,
     /// When it is to be replaced, however healthy it is.

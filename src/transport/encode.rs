@@ -15,7 +15,7 @@ pub(crate) fn command(out: &mut Vec<u8>, args: &[&[u8]]) {
 }
 
 /// Begins a command of `n_args` arguments, its name among them; each is then appended with [`arg`].
-pub(crate) fn header(out: &mut Vec<u8>, n_args: usize) {
+fn header(out: &mut Vec<u8>, n_args: usize) {
     prefix(out, b'*', n_args);
 }
 

@@ -22,7 +22,7 @@ mod oracle;
 
 pub(crate) use connection::Connection;
 pub(crate) use dial::{Dialer, connect_error};
-pub(crate) use encode::{arg, command, header};
+pub(crate) use encode::{arg, command};
 pub(crate) use fault::Limits;
 pub(crate) use handshake::Handshake;
 pub(crate) use reader::{Progress, Reader};
