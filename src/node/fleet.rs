@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::node::Node;
 use crate::node::condition::State;
 use crate::node::health::{Health, Watch};
+use crate::node::pool::slot_maker;
 use crate::node::reaper::Reaper;
 use crate::transport::Resolver;
 use crate::worker::Latch;
@@ -51,7 +52,6 @@ impl Roll {
 pub(crate) struct Fleet {
     pub(crate) settings: Arc<Settings>,
     resolver: Arc<Resolver>,
-    /// r2d2's thread for making slots, shared by all pools.
     slot_maker: Arc<ScheduledThreadPool>,
     watch: Arc<Watch>,
     nodes: Arc<Roll>,
@@ -65,14 +65,10 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// Without nodes yet; the threads run from here on, unless their interval is 0.
     pub(crate) fn new(settings: Arc<Settings>) -> Result<Fleet> {
-        let slot_maker = ScheduledThreadPool::builder()
-            .num_threads(1)
-            .thread_name_pattern("redkeep-slots")
-            .build();
         let fleet = Fleet {
             settings,
             resolver: Arc::default(),
-            slot_maker: Arc::new(slot_maker),
+            slot_maker: slot_maker(),
             watch: Arc::default(),
             nodes: Arc::default(),
             adding: Mutex::new(()),

@@ -5,13 +5,15 @@
 //! connection, under its own deadline.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use scheduled_thread_pool::ScheduledThreadPool;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::fork;
 use crate::node::permits::Permits;
 use crate::transport::Connection;
 
@@ -62,6 +64,31 @@ impl r2d2::ManageConnection for Slots {
     fn has_broken(&self, _: &mut Slot) -> bool {
         false
     }
+}
+
+/// r2d2's thread for making slots: one for all managers of the process, gone with the last of them.
+///
+/// A fork may find the lock held by a thread that it does not have; then it takes a thread pool of its own.
+pub(crate) fn slot_maker() -> Arc<ScheduledThreadPool> {
+    static SHARED: Mutex<Option<(u64, Weak<ScheduledThreadPool>)>> = Mutex::new(None);
+    let make = || {
+        let pool = ScheduledThreadPool::builder()
+            .num_threads(1)
+            .thread_name_pattern("redkeep-slots");
+        Arc::new(pool.build())
+    };
+    let Some(mut shared) = SHARED.try_lock() else {
+        return make();
+    };
+    let running = match &*shared {
+        Some((generation, pool)) if *generation == fork::generation() => pool.upgrade(),
+        _ => None,
+    };
+    running.unwrap_or_else(|| {
+        let pool = make();
+        *shared = Some((fork::generation(), Arc::downgrade(&pool)));
+        pool
+    })
 }
 
 pub(crate) type HeldSlot = r2d2::PooledConnection<Slots>;
