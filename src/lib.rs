@@ -54,3 +54,8 @@ pub use manager::{Health, Manager, NodeState, NodeStatus, PoolState, PoolStatus}
 
 /// The redis crate, whose types commands take and return.
 pub use redis;
+
+/// The README's programs are compiled and run with the documentation's own.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -40,9 +40,14 @@ pub struct Lease {
 }
 
 impl Lease {
-    pub(crate) fn take(node: Arc<Node>, deadline: Deadline, timeout: Duration) -> Result<Lease> {
+    /// Waits for `wait` at most; with none, takes what is free, and may only open it.
+    pub(crate) fn take(node: Arc<Node>, wait: Duration, timeout: Duration) -> Result<Lease> {
+        let deadline = Deadline::after(wait);
         let mut held = Held::take(node, deadline)?;
-        held.open(deadline)?;
+        held.open(match wait.is_zero() {
+            true => Deadline::after(timeout),
+            false => deadline,
+        })?;
         Ok(Lease {
             held: Some(held),
             timeout,

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use redis::{FromRedisValue, ToRedisArgs};
 
-use crate::clock::Deadline;
 use crate::dispatch::{self, Class, Dispatch, Reading, Request};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::fork;
@@ -190,7 +189,7 @@ impl Client {
     pub fn dedicated(&self) -> Result<Lease> {
         let node = self.dispatch()?.topology.home()?.clone();
         let time = self.timeout()?;
-        Lease::take(node, Deadline::after(time), time)
+        Lease::take(node, time, time)
     }
 
     /// The seeds' manner: neutral values instead of errors.

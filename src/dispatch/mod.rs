@@ -62,11 +62,8 @@ impl Dispatch {
 
     /// Sends the request and reads its reply. An error reply comes back as an error.
     pub(crate) fn call(&self, request: &Request<'_>, reply: &mut Reply) -> Result<()> {
-        self.counted(self.attempts(
-            || self.topology.pick(request.key).map(|node| &**node),
-            request,
-            reply,
-        ))
+        let pick = || self.topology.pick(request.key).map(|node| &**node);
+        self.call_picked(pick, request, reply)
     }
 
     /// The same, on one node and no other.
@@ -76,22 +73,34 @@ impl Dispatch {
         request: &Request<'_>,
         reply: &mut Reply,
     ) -> Result<()> {
-        self.counted(self.attempts(|| Ok(node), request, reply))
+        self.call_picked(|| Ok(node), request, reply)
     }
 
-    fn counted(&self, result: Result<()>) -> Result<()> {
+    fn call_picked<'n>(
+        &'n self,
+        pick: impl Fn() -> Result<&'n Node>,
+        request: &Request<'_>,
+        reply: &mut Reply,
+    ) -> Result<()> {
         self.counters.calls.add();
-        if let Err(error) = &result {
-            self.counters.failed(error);
-        }
-        result
+        let mut in_doubt = false;
+        let result = self.attempts(pick, request, reply, &mut in_doubt);
+        result.map_err(|error| {
+            self.counters.failed(&error);
+            match in_doubt {
+                true => error.outcome_is(Outcome::Unknown),
+                false => error,
+            }
+        })
     }
 
+    /// `in_doubt`: an attempt ended without an answer. No later one takes that doubt away.
     fn attempts<'n>(
         &'n self,
         pick: impl Fn() -> Result<&'n Node>,
         request: &Request<'_>,
         reply: &mut Reply,
+        in_doubt: &mut bool,
     ) -> Result<()> {
         let mut tries = 0;
         let mut pause = FIRST_PAUSE;
@@ -109,6 +118,7 @@ impl Dispatch {
             if error.kind() == ErrorKind::NoHealthyPools {
                 return Err(before.unwrap_or(error));
             }
+            *in_doubt |= error.outcome() == Outcome::Unknown;
             match self.verdict(&error, request.class) {
                 Verdict::Final => return Err(error),
                 Verdict::Again if tries >= self.settings.retries => return Err(error),
@@ -126,9 +136,7 @@ impl Dispatch {
             if request.deadline.remaining().is_none_or(|left| left <= wait) {
                 return Err(error);
             }
-            if self.topology.fleet.closing.sleep(wait) {
-                return Err(Error::closed().outcome_is(error.outcome()));
-            }
+            self.topology.fleet.closing.sleep(wait);
             pause = (pause * 2).min(LONGEST_PAUSE);
             tries += 1;
             before = Some(error);

@@ -40,7 +40,11 @@ impl Manager {
             if node.condition.state() == State::Down {
                 node.condition.set(State::Untried);
             }
-            let left = timeout.saturating_sub(started.elapsed());
+            // Without any time, one try is still a try.
+            let left = match timeout.saturating_sub(started.elapsed()) {
+                Duration::ZERO => self.timeout()?,
+                left => left,
+            };
             let error = match ask(dispatch, node, "PING", left, |_| ()) {
                 Ok(()) => return Ok(started.elapsed()),
                 Err(error) => error,

@@ -197,7 +197,7 @@ impl Manager {
     pub(crate) fn lease(&self, url: Option<&str>, timeout: Duration) -> Result<Lease> {
         let dispatch = self.dispatch()?;
         let node = self.node(dispatch, url)?.clone();
-        Lease::take(node, Deadline::after(timeout), self.timeout()?)
+        Lease::take(node, timeout, self.timeout()?)
     }
 
     /// What every pool of every node is doing at this moment.

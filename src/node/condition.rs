@@ -28,6 +28,13 @@ pub(crate) fn pause() -> Duration {
     clock::between(Duration::from_millis(500), Duration::from_millis(800))
 }
 
+/// Whether an error on the way to a node means that the node cannot be used. A server that answers, if only to say
+/// that it is full, is there; and what our own system refuses is not the node's fault.
+pub(crate) fn speaks_of_the_node(error: &Error) -> bool {
+    use ErrorKind::*;
+    matches!(error.kind(), Connect | Resolve | Io | Protocol | Auth | Tls)
+}
+
 /// At most one line in the log per node within this time, however often it changes its mind.
 const LOG_PAUSE: Duration = Duration::from_secs(10);
 
@@ -66,6 +73,12 @@ impl Condition {
     }
 
     pub(crate) fn set(&self, state: State) {
+        // Under the lock, so that news from the node cannot open what is being closed.
+        let _detail = self.detail.lock();
+        self.store(state);
+    }
+
+    fn store(&self, state: State) {
         self.state.store(state as u8, Ordering::Relaxed);
     }
 
@@ -113,7 +126,7 @@ impl Condition {
             return;
         }
         let was_down = self.state() == State::Down;
-        self.set(State::Up);
+        self.store(State::Up);
         if was_down && may_log(&mut detail) {
             log::info!(target: "redkeep", "node {} is back", self.node);
         }
@@ -127,7 +140,7 @@ impl Condition {
         if matches!(self.state(), State::Closed | State::Down) {
             return false;
         }
-        self.set(State::Down);
+        self.store(State::Down);
         if may_log(&mut detail) {
             log::warn!(target: "redkeep", "node {} is down: {cause}", self.node);
         }

@@ -136,10 +136,9 @@ impl Node {
     }
 
     fn dial(&self, deadline: Deadline) -> Result<Connection> {
-        // What ended at the caller's own deadline says nothing about the node.
-        let patient = deadline
-            .remaining()
-            .is_some_and(|left| left >= self.dialer.settings.connect_timeout);
+        // What ended at a caller's short deadline says nothing about the node.
+        let enough = self.dialer.settings.connect_timeout * 4 / 5;
+        let patient = deadline.remaining().is_some_and(|left| left >= enough);
         match self.dialer.dial(deadline) {
             Ok(connection) => {
                 self.condition.up(connection.version(), None);
@@ -149,9 +148,9 @@ impl Node {
                 let error = error.on_node(&self.name);
                 match error.kind() {
                     ErrorKind::Closed => {}
-                    ErrorKind::System => self.condition.note(&error),
-                    ErrorKind::Timeout if !patient => self.condition.note(&error),
-                    _ => self.down(&error),
+                    ErrorKind::Timeout if patient => self.down(&error),
+                    _ if condition::speaks_of_the_node(&error) => self.down(&error),
+                    _ => self.condition.note(&error),
                 }
                 Err(error)
             }

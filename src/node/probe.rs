@@ -135,7 +135,12 @@ impl Probe {
     }
 
     fn failed(&mut self, error: Error, now: Instant) {
-        self.node.down(&error.on_node(&self.node.name));
+        let error = error.on_node(&self.node.name);
+        match error.kind() {
+            ErrorKind::Timeout => self.node.down(&error),
+            _ if condition::speaks_of_the_node(&error) => self.node.down(&error),
+            _ => self.node.condition.note(&error),
+        }
         self.withdraw(now + condition::pause());
     }
 

@@ -122,7 +122,7 @@ impl Handshake {
     pub(crate) fn explain(&self, error: Error) -> Error {
         match &self.refusal {
             Some(text) if error.kind() == ErrorKind::Io => {
-                Error::new(ErrorKind::Connect, format!("the server hung up: {text}"))
+                Error::from_server(text.as_bytes()).outcome_is(Outcome::NotSent)
             }
             _ => error,
         }
