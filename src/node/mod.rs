@@ -39,6 +39,10 @@ pub(crate) struct Node {
     /// One increment makes every connection opened before it stale.
     generation: AtomicU64,
     next_pool: AtomicUsize,
+    born: Instant,
+    /// When an open connection was last found dead, in nanoseconds since `born`: those that have been idle since
+    /// before then are asked for a sign of life, for what ended one may have ended them all.
+    loss: AtomicU64,
 }
 
 impl Node {
@@ -66,6 +70,8 @@ impl Node {
             watch: watch.clone(),
             generation: AtomicU64::new(1),
             next_pool: AtomicUsize::new(0),
+            born: Instant::now(),
+            loss: AtomicU64::new(0),
         })
     }
 
@@ -117,9 +123,10 @@ impl Node {
     /// Makes sure that the slot holds a connection that can be used.
     fn ready(&self, pool: &Pool, slot: &mut Slot, now: Instant, deadline: Deadline) -> Result<()> {
         let generation = self.generation.load(Ordering::Acquire);
-        let (current, idle) = (slot.is_current(generation, now), slot.idle_for(now));
+        let current = slot.is_current(generation, now);
+        let trusted = slot.idle_for(now) <= TRUSTED && self.age(slot.used) >= self.last_loss();
         if let Some(connection) = &mut slot.connection {
-            if current && (idle <= TRUSTED || answers(connection, deadline)) {
+            if current && (trusted || answers(connection, deadline)) {
                 return Ok(());
             }
             pool.close_slot(slot);
@@ -133,6 +140,14 @@ impl Node {
             now + clock::between(age - age / 10, age)
         });
         Ok(())
+    }
+
+    fn age(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.born).as_nanos() as u64
+    }
+
+    fn last_loss(&self) -> u64 {
+        self.loss.load(Ordering::Relaxed)
     }
 
     fn dial(&self, deadline: Deadline) -> Result<Connection> {
@@ -276,6 +291,10 @@ impl<N: Deref<Target = Node>> Held<N> {
                     .counters
                     .closed
                     .fetch_add(1, Ordering::Relaxed);
+                if error.kind() == ErrorKind::Io {
+                    let now = self.node.age(Instant::now());
+                    self.node.loss.store(now, Ordering::Relaxed);
+                }
                 let error = self.node.dialer.explain(error).on_node(&self.node.name);
                 self.node.condition.note(&error);
                 Err(error)
