@@ -24,6 +24,7 @@ impl Scratch {
     pub(crate) fn with<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
         let mut scratch = KEEP.try_with(Cell::take).ok().flatten().unwrap_or_default();
         let result = work(&mut scratch);
+        scratch.reply.clear();
         scratch.reply.trim(KEPT);
         if scratch.request.capacity() > KEPT {
             scratch.request = Vec::new();
