@@ -221,8 +221,15 @@ fn patience(timeout: Duration, reading: &Reading) -> Duration {
 
 /// The reply as the type asked for.
 fn typed<T: FromRedisValue>(reply: &mut Reply) -> Result<T> {
+    let kind = reply.kind();
     let value = std::mem::take(reply).into_value()?;
-    T::from_redis_value(value).map_err(|why| reply_type(why.to_string()))
+    // The redis crate's own text quotes the value, which has no business in an error.
+    T::from_redis_value(value).map_err(|_| {
+        let wanted = std::any::type_name::<T>();
+        reply_type(format!(
+            "the server sent {kind:?}, and it cannot be read as {wanted}"
+        ))
+    })
 }
 
 fn reply_type(why: String) -> Error {
