@@ -148,7 +148,11 @@ impl Error {
 
     /// From the text of a server's error reply, without its leading `-`.
     pub(crate) fn from_server(text: &[u8]) -> Error {
-        let text = String::from_utf8_lossy(text).into_owned();
+        let mut text = String::from_utf8_lossy(text).into_owned();
+        // To a command that it does not know, the server reads its arguments back: values, or AUTH's password.
+        if let Some(end) = text.find(", with args beginning with:") {
+            text.truncate(end);
+        }
         let word = text.split(' ').next().unwrap_or("");
         let is_code = !word.is_empty() && word.bytes().all(|b| b.is_ascii_uppercase());
         let code = if is_code { word } else { "ERR" }.to_owned();
