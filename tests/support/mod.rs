@@ -4,12 +4,14 @@
 #![allow(dead_code)]
 #![allow(unused_imports)]
 
+mod alone;
 mod proxy;
 mod script;
 mod server;
 mod spawn;
 mod wait;
 
+pub use alone::{alone, descriptors, is_alone, myself, threads};
 pub use proxy::{Fault, Proxy, Way};
 pub use script::{Answer, Peer, polite};
 pub use server::Server;
