@@ -1,7 +1,7 @@
 //! A connection of one's own, for as long as one holds it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::{FromRedisValue, ToRedisArgs};
 
@@ -128,10 +128,9 @@ impl Lease {
             self.changed = true;
         }
         let time = within.unwrap_or_else(|| patience(self.timeout, &reading));
-        let started = Instant::now();
-        let deadline = Deadline::at(started, time);
+        let deadline = Deadline::after(time);
         let held = self.held.as_mut().expect("taken only by drop");
-        if let Err(error) = held.call_open(packed, reply, started, deadline) {
+        if let Err(error) = held.call_open(packed, reply, deadline) {
             self.lost = true;
             return Err(error);
         }

@@ -135,6 +135,7 @@ impl Node {
         pool.counters.opened.fetch_add(1, Ordering::Relaxed);
         slot.connection = Some(Box::new(connection));
         slot.generation = generation;
+        slot.used = now;
         slot.expires = self.dialer.settings.max_lifetime.map(|age| {
             // Up to a tenth less, so that connections opened together do not end together.
             now + clock::between(age - age / 10, age)
@@ -264,7 +265,7 @@ impl<N: Deref<Target = Node>> Held<N> {
         let pool = &self.node.pools[self.pool];
         let slot = self.slot.as_mut().expect("given back only by drop");
         self.node.ready(pool, slot, started, deadline)?;
-        self.call_open(request, reply, started, deadline)
+        self.call_open(request, reply, deadline)
     }
 
     /// The same on the connection that is open, and on no other.
@@ -272,11 +273,9 @@ impl<N: Deref<Target = Node>> Held<N> {
         &mut self,
         request: &[u8],
         reply: &mut Reply,
-        started: Instant,
         deadline: Deadline,
     ) -> Result<()> {
         let slot = self.slot.as_mut().expect("given back only by drop");
-        slot.used = started;
         // Out of the slot while the call lasts: whatever ends it early, a panic included, closes the connection.
         let Some(mut connection) = slot.connection.take() else {
             return Err(Error::new(ErrorKind::Io, "the connection is closed"));
@@ -284,6 +283,8 @@ impl<N: Deref<Target = Node>> Held<N> {
         match connection.call(request, reply, deadline) {
             Ok(()) => {
                 slot.connection = Some(connection);
+                // Now, not when the call began: one that blocked in the server for long did not leave it idle.
+                slot.used = Instant::now();
                 Ok(())
             }
             Err(error) => {

@@ -25,7 +25,7 @@ pub(crate) struct Slot {
     pub(crate) generation: u64,
     /// When it is to be replaced, however healthy it is.
     pub(crate) expires: Option<Instant>,
-    /// When the last call on it began.
+    /// When it was opened, or the last call on it ended.
     pub(crate) used: Instant,
 }
 
