@@ -1,0 +1,345 @@
+//! Commands that change the state of their connection: refused where connections are shared, allowed on a lease, and
+//! never felt by the next one who gets that connection.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use redkeep::{Config, ErrorKind, Manager, Outcome};
+use support::{Fault, PATIENCE, Proxy, Server, Way, wait_until};
+
+fn open(server: &Server) -> Manager {
+    Manager::open(&server.url()).expect("a url of ours")
+}
+
+fn opened(keep: &Manager) -> u64 {
+    keep.fetch_pool_status().nodes[0].pools[0].opened
+}
+
+fn closed(keep: &Manager) -> u64 {
+    keep.fetch_pool_status().nodes[0].pools[0].closed
+}
+
+#[test]
+fn stateful_commands_are_refused_before_anything_is_sent() {
+    let server = Server::start();
+    let keep = open(&server);
+    let refused = [
+        "MULTI",
+        "EXEC",
+        "DISCARD",
+        "WATCH a",
+        "UNWATCH",
+        "SELECT 1",
+        "SUBSCRIBE a",
+        "PSUBSCRIBE a",
+        "SSUBSCRIBE a",
+        "UNSUBSCRIBE",
+        "PUNSUBSCRIBE a",
+        "SUNSUBSCRIBE a",
+        "MONITOR",
+        "CLIENT REPLY OFF",
+        "CLIENT TRACKING ON",
+        "CLIENT CACHING YES",
+        "CLIENT SETNAME x",
+        "CLIENT SETINFO LIB-NAME x",
+        "CLIENT NO-EVICT ON",
+        "CLIENT NO-TOUCH ON",
+        "AUTH a b",
+        "HELLO 2",
+        "RESET",
+        "QUIT",
+        "SYNC",
+        "PSYNC ? -1",
+        "REPLCONF a b",
+        "READONLY",
+        "READWRITE",
+        "ASKING",
+        "SCRIPT DEBUG YES",
+    ];
+    for text in refused {
+        let mixed: String = (text.chars().enumerate())
+            .map(|(n, c)| {
+                if n % 2 == 0 {
+                    c.to_ascii_lowercase()
+                } else {
+                    c
+                }
+            })
+            .collect();
+        for text in [text.to_owned(), text.to_lowercase(), mixed] {
+            let words: Vec<&str> = text.split(' ').collect();
+            let errors = [
+                keep.command::<()>(&words).unwrap_err(),
+                keep.client().command::<()>(&words).unwrap_err(),
+                keep.command_within::<()>(&words, Duration::from_secs(1))
+                    .unwrap_err(),
+            ];
+            for error in errors {
+                assert_eq!(error.kind(), ErrorKind::Stateful, "{text}");
+                assert_eq!(error.outcome(), Outcome::NotSent, "{text}");
+                assert!(
+                    error.message().contains(&words[0].to_uppercase()),
+                    "{error}"
+                );
+                assert!(error.message().contains("get_client"), "{error}");
+            }
+        }
+    }
+    assert_eq!(server.connections(), 0);
+    // Their harmless relatives are not.
+    let _: i64 = keep.command(("CLIENT", "ID")).unwrap();
+    let _: String = keep.command(("client", "getname")).unwrap();
+    let _: String = keep.command(("SCRIPT", "LOAD", "return 1")).unwrap();
+    assert_eq!(
+        server.command_calls("multi") + server.command_calls("quit"),
+        1
+    );
+}
+
+#[test]
+fn a_lease_runs_a_transaction() {
+    let server = Server::start();
+    let keep = open(&server);
+    let mut one = keep.client().dedicated().unwrap();
+    let queued: String = {
+        one.command::<()>("MULTI").unwrap();
+        one.command(("INCR", "n")).unwrap()
+    };
+    assert_eq!(queued, "QUEUED");
+    one.command::<()>(("SET", "m", "x")).unwrap();
+    assert_eq!(keep.get::<i64>("n").unwrap(), None);
+    let (n, ok): (i64, String) = one.command("EXEC").unwrap();
+    assert_eq!((n, ok.as_str()), (1, "OK"));
+    assert_eq!(keep.get::<i64>("n").unwrap(), Some(1));
+
+    one.command::<()>("MULTI").unwrap();
+    one.command::<()>(("INCR", "n", "too", "many")).unwrap_err();
+    let error = one.command::<Option<Vec<i64>>>("EXEC").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ExecAbort, "{error}");
+    assert_eq!(error.outcome(), Outcome::Refused);
+}
+
+#[test]
+fn a_watched_key_that_changes_ends_the_transaction() {
+    let server = Server::start();
+    let keep = open(&server);
+    let mut one = keep.client().dedicated().unwrap();
+    for meddle in [true, false] {
+        one.command::<()>(("WATCH", "n")).unwrap();
+        if meddle {
+            keep.set("n", 5).unwrap();
+        }
+        one.command::<()>("MULTI").unwrap();
+        one.command::<()>(("INCR", "n")).unwrap();
+        let done: Option<Vec<i64>> = one.command("EXEC").unwrap();
+        assert_eq!(done, if meddle { None } else { Some(vec![6]) });
+    }
+    one.command::<()>(("WATCH", "n")).unwrap();
+    one.command::<()>("UNWATCH").unwrap();
+}
+
+#[test]
+fn a_database_selected_on_a_lease_stays_there() {
+    let server = Server::start();
+    let config = Config::new().url(server.url()).max_connections(1);
+    let keep = Manager::open_config(&config).unwrap();
+    keep.set("a", "home").unwrap();
+    for select in ["SELECT", "select", "SeLeCt"] {
+        let mut one = keep.client().dedicated().unwrap();
+        one.command::<()>((select, 5)).unwrap();
+        assert_eq!(one.command::<Option<String>>(("GET", "a")).unwrap(), None);
+        drop(one);
+        assert_eq!(keep.get::<String>("a").unwrap().as_deref(), Some("home"));
+    }
+    assert_eq!((opened(&keep), closed(&keep)), (4, 3));
+}
+
+#[test]
+fn a_lease_that_changed_something_is_closed_and_another_one_reused() {
+    let server = Server::start();
+    let keep = open(&server);
+    for _ in 0..5 {
+        let mut one = keep.client().dedicated().unwrap();
+        one.command::<()>(("SET", "a", 1)).unwrap();
+        one.command::<()>(("INCR", "no", "such", "form"))
+            .unwrap_err();
+    }
+    assert_eq!((opened(&keep), closed(&keep)), (1, 0));
+    for change in [
+        &["MULTI"][..],
+        &["WATCH", "a"],
+        &["CLIENT", "TRACKING", "ON"],
+        &["HELLO", "2"],
+        &["RESET"],
+        &["QUIT"],
+        &["CLIENT", "SETNAME", "me"],
+    ] {
+        let before = closed(&keep);
+        let mut one = keep.client().dedicated().unwrap();
+        let _ = one.command::<redkeep::redis::Value>(change).unwrap();
+        drop(one);
+        assert_eq!(closed(&keep), before + 1, "{change:?}");
+    }
+    assert_eq!(keep.incr("a", 1).unwrap(), 2);
+    wait_until(PATIENCE, || server.connections() == 1);
+}
+
+#[test]
+fn a_lease_dropped_in_the_middle_of_a_transaction_leaves_nothing_behind() {
+    let server = Server::start();
+    let config = Config::new().url(server.url()).max_connections(1);
+    let keep = Manager::open_config(&config).unwrap();
+    for _ in 0..10 {
+        let mut one = keep.client().dedicated().unwrap();
+        one.command::<()>("MULTI").unwrap();
+        one.command::<()>(("SET", "a", "never")).unwrap();
+        drop(one);
+        assert_eq!(keep.get::<String>("a").unwrap(), None);
+        assert_eq!(keep.incr("n", 1).unwrap(), 1);
+        keep.delete("n").unwrap();
+    }
+}
+
+#[test]
+fn commands_without_a_single_reply_are_refused_on_a_lease_too() {
+    let server = Server::start();
+    let keep = open(&server);
+    let mut one = keep.client().dedicated().unwrap();
+    for words in [
+        &["SUBSCRIBE", "a"][..],
+        &["psubscribe", "a"],
+        &["Monitor"],
+        &["client", "reply", "off"],
+        &["UNSUBSCRIBE"],
+        &["SYNC"],
+    ] {
+        let error = one.command::<()>(words).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Stateful, "{words:?}");
+    }
+    assert_eq!(one.command::<String>("PING").unwrap(), "PONG");
+    assert_eq!(
+        server.command_calls("subscribe") + server.command_calls("monitor"),
+        0
+    );
+}
+
+#[test]
+fn a_lease_whose_connection_broke_says_so_and_sends_nothing_more() {
+    let server = Server::start();
+    let keep = open(&server);
+    let mut one = keep.client().dedicated().unwrap();
+    one.command::<()>(("SELECT", 3)).unwrap();
+    server.kill_clients();
+    let first = one.command::<()>(("SET", "a", 1)).unwrap_err();
+    assert_eq!(first.kind(), ErrorKind::Io, "{first}");
+    let second = one.command::<()>(("SET", "a", 1)).unwrap_err();
+    assert_eq!(
+        (second.kind(), second.outcome()),
+        (ErrorKind::Io, Outcome::NotSent)
+    );
+    assert!(second.message().contains("lease another"), "{second}");
+    assert_eq!(server.command_calls("set"), 0);
+    drop(one);
+    keep.set("a", 1).unwrap();
+    assert_eq!(keep.fetch_pool_status().nodes[0].pools[0].in_use, 0);
+}
+
+#[test]
+fn a_lease_that_timed_out_never_hears_the_late_reply() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.address());
+    let config = Config::new().url(proxy.url()).max_connections(1);
+    let keep = Manager::open_config(&config).unwrap();
+    keep.set("a", "late").unwrap();
+    let mut one = keep.client().dedicated().unwrap();
+    proxy.set(Way::ToClient, Fault::StallAfter(0));
+    let time = Duration::from_millis(80);
+    let error = one
+        .command_within::<String>(("GET", "a"), time)
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    proxy.heal();
+    assert!(one.command::<String>(("ECHO", "mine")).is_err());
+    drop(one);
+    let mut one = keep.client().dedicated().unwrap();
+    assert_eq!(one.command::<String>(("ECHO", "mine")).unwrap(), "mine");
+}
+
+#[test]
+fn the_third_lease_of_two_ends_by_its_deadline() {
+    let server = Server::start();
+    let config = Config::new().url(server.url()).max_connections(2);
+    let keep = Manager::open_config(&config).unwrap();
+    let url = server.url();
+    let first = keep.get_client(&url).unwrap();
+    let second = keep.get_client(&url).unwrap();
+    for time in [Duration::ZERO, Duration::from_millis(120)] {
+        let started = Instant::now();
+        let error = keep.get_client_within(&url, time).unwrap_err();
+        let took = started.elapsed();
+        assert_eq!(
+            (error.kind(), error.outcome()),
+            (ErrorKind::PoolTimeout, Outcome::NotSent)
+        );
+        assert!(
+            took >= time && took < time + Duration::from_millis(400),
+            "{took:?}"
+        );
+    }
+    // A command waits in the same queue.
+    let error = keep.command_within::<()>("PING", Duration::from_millis(50));
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::PoolTimeout);
+    let waiting = std::thread::scope(|scope| {
+        let third = scope.spawn(|| keep.get_client_within(&url, PATIENCE).map(drop));
+        wait_until(PATIENCE, || {
+            keep.fetch_pool_status().nodes[0].pools[0].waiting == 1
+        });
+        drop(first);
+        third.join().unwrap()
+    });
+    waiting.unwrap();
+    drop(second);
+    assert_eq!(server.connections(), 2);
+}
+
+#[test]
+fn a_lease_from_a_dead_node_fails_with_the_cause() {
+    let mut server = Server::start();
+    let url = server.url();
+    let keep = open(&server);
+    let mut one = keep.get_client(&url).unwrap();
+    server.kill();
+    assert_eq!(one.command::<()>("PING").unwrap_err().kind(), ErrorKind::Io);
+    let error = keep.get_client(&url).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
+    let error = keep.get_client(&url).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoHealthyPools);
+    assert!(error.to_string().contains("refused"), "{error}");
+    drop(one);
+    server.restart();
+    wait_until(PATIENCE, || keep.get_client(&url).is_ok());
+}
+
+#[test]
+fn a_lease_outlives_purge_and_close_of_its_node() {
+    let server = Server::start();
+    let keep = open(&server);
+    let url = server.url();
+    let mut one = keep.get_client(&url).unwrap();
+    keep.disconnect();
+    assert_eq!(one.command::<String>("PING").unwrap(), "PONG");
+    keep.close_node_pools(&url).unwrap();
+    assert_eq!(one.command::<String>("PING").unwrap(), "PONG");
+    drop(one);
+    wait_until(PATIENCE, || server.connections() == 0);
+    keep.add_node_pool(&url).unwrap();
+    let mut one = keep.get_client(&url).unwrap();
+    drop(keep);
+    assert_eq!(
+        one.command::<()>("PING").unwrap_err().kind(),
+        ErrorKind::Closed
+    );
+    drop(one);
+    wait_until(PATIENCE, || server.connections() == 0);
+}
