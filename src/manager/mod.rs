@@ -6,7 +6,7 @@ mod status;
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -170,8 +170,9 @@ impl Manager {
             return Err(Error::closed());
         }
         dispatch.topology.fleet.add(endpoint(url)?)?;
+        let started = Instant::now();
         let mut one = self.get_client_within(url, timeout)?;
-        one.command_within::<()>("PING", timeout)
+        one.command_within::<()>("PING", timeout.saturating_sub(started.elapsed()))
     }
 
     /// A connection of one's own on a node that was added (or the configured one, by its URL). It goes back to its
