@@ -91,7 +91,12 @@ impl Client {
     /// Lets a key expire after this many seconds (0 or less deletes it at once); false if there is no such key.
     pub fn expire(&self, key: impl ToRedisArgs, seconds: i64) -> Result<bool> {
         let pack = |to: &mut Packer<'_>| to.key_and_number(&key, seconds);
-        self.run("EXPIRE", Class::Repeatable, pack, truth)
+        // Deleting a key works once only.
+        let class = match seconds {
+            1.. => Class::Repeatable,
+            _ => Class::Once,
+        };
+        self.run("EXPIRE", class, pack, truth)
     }
 
     /// The seconds that a key has left: -1 if it never expires, -2 if there is no such key.

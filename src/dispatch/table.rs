@@ -16,6 +16,8 @@ pub(crate) enum Way {
     Stateful,
     /// SET: its options decide.
     Set,
+    /// EXPIRE: its time and its options decide.
+    Expire,
     /// CLIENT: its subcommand decides.
     Client,
     /// SCRIPT: its subcommand decides.
@@ -91,6 +93,12 @@ pub(crate) fn read(args: &[&[u8]]) -> Reading {
             let once = ["NX", "XX", "GET", "IFEQ", "IFNE"];
             let conditional = |arg: &&[u8]| once.iter().any(|name| is(arg, name));
             if !args.iter().skip(3).any(conditional) {
+                reading.class = Class::Repeatable;
+            }
+        }
+        Way::Expire => {
+            // A condition may hold once only, and a time that is over deletes the key, which works once only.
+            if args.len() == 3 && number::<i64>(args, 2).is_some_and(|time| time > 0) {
                 reading.class = Class::Repeatable;
             }
         }
@@ -192,7 +200,7 @@ static TABLE: &[Entry] = &[
     row("BITCOUNT", Way::Plain(Class::Read), Keys::At(1)),
     row("BITFIELD", Way::Plain(Class::Once), Keys::At(1)),
     row("BITFIELD_RO", Way::Plain(Class::Read), Keys::At(1)),
-    row("BITOP", Way::Plain(Class::Repeatable), Keys::At(2)),
+    row("BITOP", Way::Plain(Class::Once), Keys::At(2)),
     row("BITPOS", Way::Plain(Class::Read), Keys::At(1)),
     row("BLMOVE", Way::Blocks(Patience::LastArgument), Keys::At(1)),
     row("BLMPOP", Way::Blocks(Patience::Seconds(1)), Keys::Counted(2)),
@@ -221,8 +229,8 @@ static TABLE: &[Entry] = &[
     row("EVAL_RO", Way::Plain(Class::Read), Keys::Counted(2)),
     row("EXEC", Way::Stateful, Keys::None),
     row("EXISTS", Way::Plain(Class::Read), Keys::At(1)),
-    row("EXPIRE", Way::Plain(Class::Repeatable), Keys::At(1)),
-    row("EXPIREAT", Way::Plain(Class::Repeatable), Keys::At(1)),
+    row("EXPIRE", Way::Expire, Keys::At(1)),
+    row("EXPIREAT", Way::Expire, Keys::At(1)),
     row("EXPIRETIME", Way::Plain(Class::Read), Keys::At(1)),
     row("FAILOVER", Way::Plain(Class::Once), Keys::None),
     row("FCALL", Way::Plain(Class::Script), Keys::Counted(2)),
@@ -287,7 +295,7 @@ static TABLE: &[Entry] = &[
     row("LRANGE", Way::Plain(Class::Read), Keys::At(1)),
     row("LREM", Way::Plain(Class::Once), Keys::At(1)),
     row("LSET", Way::Plain(Class::Repeatable), Keys::At(1)),
-    row("LTRIM", Way::Plain(Class::Repeatable), Keys::At(1)),
+    row("LTRIM", Way::Plain(Class::Once), Keys::At(1)),
     row("MEMORY", Way::Plain(Class::Read), Keys::At(2)),
     row("MGET", Way::Plain(Class::Read), Keys::At(1)),
     row("MIGRATE", Way::Plain(Class::Once), Keys::None),
@@ -299,8 +307,8 @@ static TABLE: &[Entry] = &[
     row("MULTI", Way::Stateful, Keys::None),
     row("OBJECT", Way::Plain(Class::Read), Keys::At(2)),
     row("PERSIST", Way::Plain(Class::Once), Keys::At(1)),
-    row("PEXPIRE", Way::Plain(Class::Repeatable), Keys::At(1)),
-    row("PEXPIREAT", Way::Plain(Class::Repeatable), Keys::At(1)),
+    row("PEXPIRE", Way::Expire, Keys::At(1)),
+    row("PEXPIREAT", Way::Expire, Keys::At(1)),
     row("PEXPIRETIME", Way::Plain(Class::Read), Keys::At(1)),
     row("PFADD", Way::Plain(Class::Once), Keys::At(1)),
     row("PFCOUNT", Way::Plain(Class::Read), Keys::At(1)),
@@ -399,7 +407,7 @@ static TABLE: &[Entry] = &[
     row("ZINCRBY", Way::Plain(Class::Once), Keys::At(1)),
     row("ZINTER", Way::Plain(Class::Read), Keys::Counted(1)),
     row("ZINTERCARD", Way::Plain(Class::Read), Keys::Counted(1)),
-    row("ZINTERSTORE", Way::Plain(Class::Repeatable), Keys::At(1)),
+    row("ZINTERSTORE", Way::Plain(Class::Once), Keys::At(1)),
     row("ZLEXCOUNT", Way::Plain(Class::Read), Keys::At(1)),
     row("ZMPOP", Way::Plain(Class::Once), Keys::Counted(1)),
     row("ZMSCORE", Way::Plain(Class::Read), Keys::At(1)),
@@ -409,7 +417,7 @@ static TABLE: &[Entry] = &[
     row("ZRANGE", Way::Plain(Class::Read), Keys::At(1)),
     row("ZRANGEBYLEX", Way::Plain(Class::Read), Keys::At(1)),
     row("ZRANGEBYSCORE", Way::Plain(Class::Read), Keys::At(1)),
-    row("ZRANGESTORE", Way::Plain(Class::Repeatable), Keys::At(1)),
+    row("ZRANGESTORE", Way::Plain(Class::Once), Keys::At(1)),
     row("ZRANK", Way::Plain(Class::Read), Keys::At(1)),
     row("ZREM", Way::Plain(Class::Once), Keys::At(1)),
     row("ZREMRANGEBYLEX", Way::Plain(Class::Once), Keys::At(1)),
@@ -422,7 +430,7 @@ static TABLE: &[Entry] = &[
     row("ZSCAN", Way::Plain(Class::Read), Keys::At(1)),
     row("ZSCORE", Way::Plain(Class::Read), Keys::At(1)),
     row("ZUNION", Way::Plain(Class::Read), Keys::Counted(1)),
-    row("ZUNIONSTORE", Way::Plain(Class::Repeatable), Keys::At(1)),
+    row("ZUNIONSTORE", Way::Plain(Class::Once), Keys::At(1)),
 ];
 
 #[cfg(test)]
@@ -454,6 +462,10 @@ mod tests {
             "HSET h f v",
             "NOSUCH",
             "XREADGROUP GROUP g c STREAMS s >",
+            "LTRIM a 1 -1",
+            "ZUNIONSTORE a 2 a b",
+            "EXPIRE a 5 NX",
+            "PEXPIRE a 0",
         ] {
             assert_eq!(reading(once).class, Class::Once, "{once}");
         }
@@ -463,6 +475,7 @@ mod tests {
             "SET NX NX",
             "MSET a 1",
             "PEXPIREAT a 1",
+            "EXPIRE a 5",
         ] {
             assert_eq!(reading(again).class, Class::Repeatable, "{again}");
         }
