@@ -161,6 +161,11 @@ impl Error {
         error
     }
 
+    pub(crate) fn kind_is(mut self, kind: ErrorKind) -> Error {
+        self.0.kind = kind;
+        self
+    }
+
     pub(crate) fn outcome_is(mut self, outcome: Outcome) -> Error {
         self.0.outcome = outcome;
         self

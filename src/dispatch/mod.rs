@@ -102,22 +102,6 @@ impl Dispatch {
         reply: &mut Reply,
         in_doubt: &mut bool,
     ) -> Result<()> {
-        let mut unsure = false;
-        self.repeat(pick, request, reply, &mut unsure)
-            .map_err(|error| match unsure {
-                true => error.outcome_is(Outcome::Unknown),
-                false => error,
-            })
-    }
-
-    /// `unsure`: one of the tries may have been executed, whatever became of the last.
-    fn repeat<'n>(
-        &'n self,
-        pick: impl Fn() -> Result<&'n Node>,
-        request: &Request<'_>,
-        reply: &mut Reply,
-        unsure: &mut bool,
-    ) -> Result<()> {
         let mut tries = 0;
         let mut pause = FIRST_PAUSE;
         let mut before: Option<Error> = None;
@@ -130,7 +114,6 @@ impl Dispatch {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            *unsure |= error.outcome() == Outcome::Unknown;
             // That the node was marked down by our own failure a moment ago is no news; the failure is.
             if error.kind() == ErrorKind::NoHealthyPools {
                 return Err(before.unwrap_or(error));

@@ -28,13 +28,6 @@ pub(crate) fn pause() -> Duration {
     clock::between(Duration::from_millis(500), Duration::from_millis(800))
 }
 
-/// Whether an error on the way to a node means that the node cannot be used. A server that answers, if only to say
-/// that it is full, is there; and what our own system refuses is not the node's fault.
-pub(crate) fn speaks_of_the_node(error: &Error) -> bool {
-    use ErrorKind::*;
-    matches!(error.kind(), Connect | Resolve | Io | Protocol | Auth | Tls)
-}
-
 /// At most one line in the log per node within this time, however often it changes its mind.
 const LOG_PAUSE: Duration = Duration::from_secs(10);
 

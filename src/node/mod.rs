@@ -162,19 +162,31 @@ impl Node {
             }
             Err(error) => {
                 let error = error.on_node(&self.name);
-                match error.kind() {
-                    ErrorKind::Closed => {}
-                    ErrorKind::Timeout if patient => self.down(&error),
-                    _ if condition::speaks_of_the_node(&error) => self.down(&error),
-                    _ => self.condition.note(&error),
-                }
+                self.judge(&error, patient);
                 Err(error)
             }
         }
     }
 
+    /// What a failure on the way to the node says about it. `patient`: it had all the time that it may take.
+    pub(crate) fn judge(&self, error: &Error, patient: bool) {
+        use ErrorKind::*;
+        let is_down = match error.kind() {
+            Timeout => patient,
+            // A full server turns this connection away, and goes on with those that it has.
+            Connect if error.code().is_some() => !self.pools.iter().any(|pool| pool.open() > 0),
+            Connect | Resolve | Io | Protocol | Auth | Tls => true,
+            // What our own system refuses, or close() ended, is not the node's fault.
+            _ => false,
+        };
+        match is_down {
+            true => self.down(error),
+            false => self.condition.note(error),
+        }
+    }
+
     /// Makes the node fail its callers at once, until it answers again.
-    pub(crate) fn down(&self, cause: &Error) {
+    fn down(&self, cause: &Error) {
         if self.condition.down(cause) {
             self.purge();
             self.watch.ring();

@@ -135,12 +135,7 @@ impl Probe {
     }
 
     fn failed(&mut self, error: Error, now: Instant) {
-        let error = error.on_node(&self.node.name);
-        match error.kind() {
-            ErrorKind::Timeout => self.node.down(&error),
-            _ if condition::speaks_of_the_node(&error) => self.node.down(&error),
-            _ => self.node.condition.note(&error),
-        }
+        self.node.judge(&error.on_node(&self.node.name), true);
         self.withdraw(now + condition::pause());
     }
 

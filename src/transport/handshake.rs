@@ -25,7 +25,7 @@ pub(crate) struct Handshake {
     answered: usize,
     version: Option<String>,
     /// An error in answer to something that may be refused.
-    refusal: Option<String>,
+    refusal: Option<Vec<u8>>,
 }
 
 impl Handshake {
@@ -106,13 +106,13 @@ impl Handshake {
                 // The user's command was never sent, whatever the server said to ours.
                 let error = match (step, error.kind()) {
                     (Step::Auth, kind) if kind != ErrorKind::Loading => {
-                        Error::new(ErrorKind::Auth, error.message())
+                        error.kind_is(ErrorKind::Auth)
                     }
                     _ => error,
                 };
                 return Err(error.outcome_is(Outcome::NotSent));
             }
-            (_, Some(text)) => self.refusal = Some(String::from_utf8_lossy(text).into_owned()),
+            (_, Some(text)) => self.refusal = Some(text.to_vec()),
             (_, None) => {}
         }
         Ok(())
@@ -121,9 +121,9 @@ impl Handshake {
     /// A server that is full, or protected, says so in place of an answer and hangs up: then that is the cause.
     pub(crate) fn explain(&self, error: Error) -> Error {
         match &self.refusal {
-            Some(text) if error.kind() == ErrorKind::Io => {
-                Error::from_server(text.as_bytes()).outcome_is(Outcome::NotSent)
-            }
+            Some(text) if error.kind() == ErrorKind::Io => Error::from_server(text)
+                .kind_is(ErrorKind::Connect)
+                .outcome_is(Outcome::NotSent),
             _ => error,
         }
     }
