@@ -27,8 +27,7 @@ mod value;
 
 pub(crate) use address::{Address, Endpoint};
 pub use property::Config;
-#[cfg(test)]
-use secret::Secret;
+pub(crate) use secret::Secret;
 pub(crate) use settings::Settings;
 pub(crate) use target::{Target, endpoint};
 pub use value::ReadFrom;

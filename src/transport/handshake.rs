@@ -1,6 +1,6 @@
 //! What is said first on a new connection, in one write, and what the answers mean.
 
-use crate::config::Endpoint;
+use crate::config::{Endpoint, Secret};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::transport::encode;
 use crate::transport::reply::{Kind, Reply};
@@ -24,6 +24,7 @@ pub(crate) struct Handshake {
     steps: Vec<Step>,
     answered: usize,
     version: Option<String>,
+    password: Option<Secret>,
     /// An error in answer to something that may be refused.
     refusal: Option<Vec<u8>>,
 }
@@ -35,6 +36,7 @@ impl Handshake {
             steps: Vec::with_capacity(6),
             answered: 0,
             version: None,
+            password: endpoint.password.clone(),
             refusal: None,
         };
         if let Some(password) = &endpoint.password {
@@ -102,7 +104,7 @@ impl Handshake {
         match (step, reply.error_text()) {
             (Step::Hello, None) => self.version = version_in(reply),
             (Step::Auth | Step::Select, Some(text)) => {
-                let error = Error::from_server(text);
+                let error = Error::from_server(&self.without_password(text));
                 // The user's command was never sent, whatever the server said to ours.
                 let error = match (step, error.kind()) {
                     (Step::Auth, kind) if kind != ErrorKind::Loading => {
@@ -116,6 +118,15 @@ impl Handshake {
             (_, None) => {}
         }
         Ok(())
+    }
+
+    /// What is in front of a server may quote what it does not understand.
+    fn without_password(&self, text: &[u8]) -> Vec<u8> {
+        let text = String::from_utf8_lossy(text);
+        match self.password.as_ref().map(|password| password.reveal()) {
+            Some(password) if !password.is_empty() => text.replace(password, "***").into(),
+            _ => text.into_owned().into(),
+        }
     }
 
     /// A server that is full, or protected, says so in place of an answer and hangs up: then that is the cause.
