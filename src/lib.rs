@@ -38,6 +38,7 @@ mod clock;
 mod config;
 mod dispatch;
 mod error;
+mod ffi;
 mod fork;
 mod manager;
 mod node;

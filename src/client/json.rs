@@ -2,10 +2,11 @@
 
 use redis::ToRedisArgs;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::client::{Client, SetOptions};
 use crate::error::{Error, ErrorKind, Outcome, Result};
+use crate::transport::Reply;
 
 impl Client {
     /// Stores a value as JSON.
@@ -49,6 +50,48 @@ impl Client {
             false => parse(reply.as_bytes().unwrap_or_default()).map(Some),
         })
     }
+
+    /// Stores a text after checking that it is JSON.
+    pub(crate) fn set_json_text(
+        &self,
+        key: impl ToRedisArgs,
+        text: &str,
+        options: SetOptions,
+    ) -> Result<bool> {
+        serde_json::from_str::<IgnoredAny>(text).map_err(|why| {
+            Error::new(
+                ErrorKind::Json,
+                format!(
+                    "the text is not JSON (line {}, column {})",
+                    why.line(),
+                    why.column()
+                ),
+            )
+        })?;
+        self.set_with(key, text, options)
+    }
+
+    /// Reads a value as the text that is stored, after checking that it is JSON; none if there is no such key.
+    pub(crate) fn get_json_raw<T>(
+        &self,
+        key: impl ToRedisArgs,
+        read: impl FnOnce(&mut Reply) -> T,
+    ) -> Result<Option<T>> {
+        self.get_raw(&key, |reply| {
+            if reply.is_nil() {
+                return Ok(None);
+            }
+            let text = reply.as_bytes().unwrap_or_default();
+            // serde does not look whether what it skips is UTF-8, as JSON has to be.
+            if std::str::from_utf8(text).is_err() {
+                return Err(stored(
+                    "the stored value is not UTF-8, and so not JSON".to_owned(),
+                ));
+            }
+            parse::<IgnoredAny>(text)?;
+            Ok(Some(read(reply)))
+        })
+    }
 }
 
 /// JSON text that came from the server.
@@ -60,10 +103,14 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
             serde_json::error::Category::Data => "the stored JSON is not of the type asked for",
             _ => "the stored value is not JSON",
         };
-        Error::new(
-            ErrorKind::StoredJson,
-            format!("{what} (line {}, column {})", why.line(), why.column()),
-        )
-        .outcome_is(Outcome::Unknown)
+        stored(format!(
+            "{what} (line {}, column {})",
+            why.line(),
+            why.column()
+        ))
     })
+}
+
+fn stored(what: String) -> Error {
+    Error::new(ErrorKind::StoredJson, what).outcome_is(Outcome::Unknown)
 }

@@ -59,7 +59,7 @@ impl Lease {
 
     /// Any command, by its name and arguments; see [`Client::command`](crate::Client::command).
     pub fn command<T: FromRedisValue>(&mut self, args: impl ToRedisArgs) -> Result<T> {
-        self.any_command(args, None)
+        self.any_command(args, None, typed)
     }
 
     /// As [`command`](Lease::command), with a deadline of one's own.
@@ -68,7 +68,7 @@ impl Lease {
         args: impl ToRedisArgs,
         time: Duration,
     ) -> Result<T> {
-        self.any_command(args, Some(time))
+        self.any_command(args, Some(time), typed)
     }
 
     /// The node it leads to, as `host:port` or the path of its socket.
@@ -80,14 +80,16 @@ impl Lease {
         self.held.as_ref().expect("taken only by drop")
     }
 
-    fn any_command<T: FromRedisValue>(
+    /// Any command, with the reply as it came.
+    pub(crate) fn any_command<T>(
         &mut self,
         args: impl ToRedisArgs,
         within: Option<Duration>,
+        read: impl FnOnce(&mut Reply) -> Result<T>,
     ) -> Result<T> {
         Scratch::with(|scratch| {
             let packed = pack_any(&mut scratch.request, &args);
-            self.run_any(packed, within, &mut scratch.reply, typed)
+            self.run_any(packed, within, &mut scratch.reply, read)
         })
     }
 

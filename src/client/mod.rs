@@ -161,7 +161,7 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub fn command<T: FromRedisValue>(&self, args: impl ToRedisArgs) -> Result<T> {
-        self.any_command(args, None)
+        self.any_command(args, None, typed)
     }
 
     /// As [`command`](Client::command), with a deadline of one's own for all of it.
@@ -170,17 +170,19 @@ impl Client {
         args: impl ToRedisArgs,
         time: Duration,
     ) -> Result<T> {
-        self.any_command(args, Some(time))
+        self.any_command(args, Some(time), typed)
     }
 
-    fn any_command<T: FromRedisValue>(
+    /// Any command, with the reply as it came.
+    pub(crate) fn any_command<T>(
         &self,
         args: impl ToRedisArgs,
         within: Option<Duration>,
+        read: impl FnOnce(&mut Reply) -> Result<T>,
     ) -> Result<T> {
         Scratch::with(|scratch| {
             let packed = pack_any(&mut scratch.request, &args);
-            self.run_any(packed, within, &mut scratch.reply, typed)
+            self.run_any(packed, within, &mut scratch.reply, read)
         })
     }
 

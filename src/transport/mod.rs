@@ -26,6 +26,6 @@ pub(crate) use encode::{arg, command};
 pub(crate) use fault::Limits;
 pub(crate) use handshake::Handshake;
 pub(crate) use reader::{Progress, Reader};
-pub(crate) use reply::{Kind, Reply};
+pub(crate) use reply::{Entry, Kind, Reply};
 pub(crate) use resolve::{Lookup, Resolver};
 pub(crate) use socket::{Lifeline, Peer, Socket};
