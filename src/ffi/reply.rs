@@ -43,7 +43,6 @@ pub enum rk_reply_type {
 /// A reply, or a part of one.
 ///
 /// Thread safety: any number of threads may read it at the same time; only rk_reply_free() must be the last call.
-#[repr(C)]
 pub struct rk_reply {
     kind: Kind,
     /// Whether this is the root, on which the tree hangs.

@@ -1,0 +1,892 @@
+/* redkeep: an embedded, blocking Redis and Valkey client manager.
+ *
+ *     rk_manager *keep = NULL;
+ *     rk_error *err = NULL;
+ *     rk_bytes name = RK_BYTES_INIT;
+ *
+ *     if (rk_manager_open("redis://localhost", &keep, &err) == RK_OK &&
+ *         rk_get(keep, "name", 4, &name, &err) == RK_OK)
+ *         printf("%s\n", (char *)name.data);
+ *     if (err)
+ *         fprintf(stderr, "%s\n", rk_error_message(err));
+ *
+ *     rk_bytes_free(&name);
+ *     rk_error_free(err);
+ *     rk_manager_free(keep);
+ *
+ * Every function may be given NULL for a handle, and then returns RK_ERR_ARGUMENT. A function whose name ends with
+ * _free or _release takes NULL for nothing to do.
+ *
+ * Made from the source by `make header`; do not change it by hand. */
+
+#ifndef REDKEEP_H
+#define REDKEEP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Version ------------------------------------------------------------------------------------
+ *
+ * The library's own version, to be compared with that of the header: RK_VERSION_NUMBER, RK_VERSION_STRING.
+ */
+
+/* The version that this header belongs to. NUMBER is major * 10000 + minor * 100 + patch. */
+#define RK_VERSION_MAJOR 0
+#define RK_VERSION_MINOR 1
+#define RK_VERSION_PATCH 0
+#define RK_VERSION_STRING "0.1.0"
+#define RK_VERSION_NUMBER (RK_VERSION_MAJOR * 10000 + RK_VERSION_MINOR * 100 + RK_VERSION_PATCH)
+
+/* What gives an enum 32 bits where the language can say so; elsewhere its type is an int32_t. */
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+#define RK_INT32 : int32_t
+#else
+#define RK_INT32
+#endif
+
+/** The version of the library that runs, as one number: major * 10000 + minor * 100 + patch. */
+uint32_t rk_version_number(void);
+
+/** The version of the library that runs, as text: "0.1.0". It lives as long as the library. */
+const char *rk_version_string(void);
+
+/* ---- Handles ------------------------------------------------------------------------------------
+ *
+ * Everything that is opened, made or leased is one of these; what is inside is the library's own business.
+ */
+
+/**
+ * An error with everything known about it. Passwords and values never appear in it.
+ *
+ * Thread safety: one thread at a time. It belongs to whoever received it, and may be handed to another thread.
+ */
+typedef struct rk_error rk_error;
+
+/**
+ * A configuration. A manager takes a copy of it when opened, so it can be freed or changed afterwards.
+ *
+ * Thread safety: one thread at a time.
+ */
+typedef struct rk_config rk_config;
+
+/**
+ * A manager. Connections leased from it keep it alive, so the order of freeing does not matter. After fork() it works
+ * in the child as well, over connections of the child's own.
+ *
+ * Thread safety: any number of threads at the same time. Only rk_manager_free() must be the last call on it.
+ */
+typedef struct rk_manager rk_manager;
+
+/**
+ * Options of rk_set_with() and rk_set_json(); one may serve any number of commands.
+ *
+ * Thread safety: one thread at a time while it is being changed, any number once it is only used.
+ */
+typedef struct rk_set_options rk_set_options;
+
+/**
+ * A reply, or a part of one.
+ *
+ * Thread safety: any number of threads may read it at the same time; only rk_reply_free() must be the last call.
+ */
+typedef struct rk_reply rk_reply;
+
+/**
+ * A connection taken out of a node's pool. It keeps its manager alive. In a child of fork(), commands on a connection
+ * that the parent leased return RK_ERR_CLOSED; releasing it there leaves the parent's connection alone.
+ *
+ * Thread safety: one thread at a time. It may be handed to another thread.
+ */
+typedef struct rk_connection rk_connection;
+
+/* ---- Status and errors --------------------------------------------------------------------------
+ *
+ * Every function that can fail returns an rk_status: RK_OK, a positive outcome, or a negative error. Whoever wants to
+ * know more hands over an rk_error ** as the last argument: it becomes NULL on success, and an error to be freed
+ * with rk_error_free() otherwise. Hand over NULL, and only the status tells. On any error all outputs hold a neutral
+ * value (NULL, 0, false; -2 for a ttl), so a program that wants no more than a sensible default may ignore both.
+ */
+
+/** How a call ended. Numbers are never used again for another meaning; new ones may come. */
+enum rk_status RK_INT32 {
+    /** Done. */
+    RK_OK = 0,
+    /** Done, and there is no value: no such key, field or property. */
+    RK_NIL = 1,
+    /** Done, but the caller's buffer is too small for the whole value. */
+    RK_TRUNCATED = 2,
+    /** An argument is NULL, too long, not UTF-8 where text is needed, or out of range; the message names it. */
+    RK_ERR_ARGUMENT = -1,
+    /** No property has this name. */
+    RK_ERR_UNKNOWN_PROPERTY = -2,
+    /** A property was given a value that it does not take. */
+    RK_ERR_BAD_VALUE = -3,
+    /** A URL that cannot be understood. */
+    RK_ERR_URL = -4,
+    /** Two options that exclude each other: EX and PX, NX and XX. */
+    RK_ERR_CONFLICT = -5,
+    /** The text handed over is not JSON. */
+    RK_ERR_JSON = -6,
+    /**
+     * A command that changes the state of its connection (MULTI, SELECT, SUBSCRIBE), on a shared one. Lease one of
+     * your own with rk_connection_lease().
+     */
+    RK_ERR_STATEFUL = -7,
+    /** A node that was never added, or whose pools were closed. */
+    RK_ERR_UNKNOWN_NODE = -8,
+    /** The manager was closed. */
+    RK_ERR_CLOSED = -9,
+    /** Redis is switched off by the property "enabled". */
+    RK_ERR_DISABLED = -10,
+    /** The environment, or something set up before, does not allow it. */
+    RK_ERR_CONFIG = -11,
+    /** No connection could be made. */
+    RK_ERR_CONNECT = -100,
+    /** The name of the host could not be looked up. */
+    RK_ERR_RESOLVE = -101,
+    /** The connection broke. */
+    RK_ERR_IO = -102,
+    /** The time given had passed. */
+    RK_ERR_TIMEOUT = -103,
+    /** The time given had passed while every connection of the pool was in use. */
+    RK_ERR_POOL_TIMEOUT = -104,
+    /** What came back is not the protocol of Redis; the connection was closed. */
+    RK_ERR_PROTOCOL = -105,
+    /** The reply is larger than the property "max_reply_bytes"; the connection was closed. */
+    RK_ERR_REPLY_TOO_LARGE = -106,
+    /** The server did not accept the user name or password (WRONGPASS, NOAUTH). */
+    RK_ERR_AUTH = -107,
+    /** TLS could not be agreed on, or is not part of this build. */
+    RK_ERR_TLS = -108,
+    /** The node is known to be down: nothing was tried. */
+    RK_ERR_NO_HEALTHY_POOLS = -109,
+    /** There is no server program for embedded://, or it did not start. */
+    RK_ERR_EMBEDDED = -110,
+    /** An error of the server with no status of its own; see rk_error_server_code(). */
+    RK_ERR_SERVER = -200,
+    /** WRONGTYPE: the key holds another type of value. */
+    RK_ERR_WRONG_TYPE = -201,
+    /** The stored value is not a number, or the result would not fit one. */
+    RK_ERR_NOT_A_NUMBER = -202,
+    /** READONLY: a write to a replica. */
+    RK_ERR_READ_ONLY = -203,
+    /** OOM: the server is out of memory. */
+    RK_ERR_OUT_OF_MEMORY = -204,
+    /** LOADING or MASTERDOWN: the server is not ready yet. */
+    RK_ERR_LOADING = -205,
+    /** BUSY: a script runs for too long. */
+    RK_ERR_BUSY = -206,
+    /** NOPERM: the user may not do this. */
+    RK_ERR_NO_PERMISSION = -207,
+    /** NOSCRIPT: no script with that digest. */
+    RK_ERR_NO_SCRIPT = -208,
+    /** MOVED, ASK, TRYAGAIN or CLUSTERDOWN: the cluster serves this key elsewhere, or not now. */
+    RK_ERR_CLUSTER = -209,
+    /** CROSSSLOT: the keys live in different slots. */
+    RK_ERR_CROSS_SLOT = -210,
+    /** NOREPLICAS or MISCONF: the server takes no writes in its present state. */
+    RK_ERR_NO_WRITES = -211,
+    /** EXECABORT: the transaction was thrown away. */
+    RK_ERR_EXEC_ABORT = -212,
+    /** The stored value is not JSON. */
+    RK_ERR_STORED_JSON = -300,
+    /** A reply is of another type than the one asked for. */
+    RK_ERR_REPLY_TYPE = -301,
+    /** A fault in redkeep itself. Please report it. */
+    RK_ERR_INTERNAL = -400,
+    /** The system refused something: descriptors, threads, memory. */
+    RK_ERR_SYSTEM = -401,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum rk_status rk_status;
+#else
+typedef int32_t rk_status;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/** What became of the command when a call failed. */
+enum rk_outcome RK_INT32 {
+    /** Not one byte of it reached the server: it can be sent again without a second thought. */
+    RK_NOT_SENT = 0,
+    /** The server answered that it did not execute it. */
+    RK_REFUSED = 1,
+    /** It was sent, and no answer came, or none that could be used: it may or may not have been executed. */
+    RK_OUTCOME_UNKNOWN = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum rk_outcome rk_outcome;
+#else
+typedef int32_t rk_outcome;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * The name of a status as it is spelled here, such as "RK_ERR_TIMEOUT"; "RK_ERR_?" for a number that is none. It
+ * lives as long as the library.
+ */
+const char *rk_status_name(int32_t status);
+
+/** The status that the failed call returned; RK_OK for NULL. */
+rk_status rk_error_status(const struct rk_error *error);
+
+/**
+ * What went wrong, for people: the node, what happened there, and why. Its wording may change; the status does not.
+ * It lives as long as the error. "no error" for NULL.
+ */
+const char *rk_error_message(const struct rk_error *error);
+
+/**
+ * The first word of the server's error reply, such as "WRONGTYPE"; NULL where the server did not answer with an
+ * error. It lives as long as the error.
+ */
+const char *rk_error_server_code(const struct rk_error *error);
+
+/**
+ * The node on which it happened, such as "127.0.0.1:6379" or the path of a socket; NULL where none was involved. It
+ * lives as long as the error.
+ */
+const char *rk_error_node(const struct rk_error *error);
+
+/**
+ * Whether the same call may succeed a little later: the fault lies with the network or with the server's present
+ * state, not with what was asked. Look at rk_error_outcome() before sending it again. False for NULL.
+ */
+bool rk_error_is_retriable(const struct rk_error *error);
+
+/** What became of the command. RK_NOT_SENT for NULL. */
+rk_outcome rk_error_outcome(const struct rk_error *error);
+
+/** Frees an error. NULL is nothing to do. */
+void rk_error_free(struct rk_error *error);
+
+/**
+ * Makes an error, for callbacks that fail: *err becomes an error of this status (one of the negative ones; any other
+ * number becomes RK_ERR_INTERNAL) with this text (NULL: the name of the status). *err must hold NULL or an error,
+ * which is freed. err may be NULL: then nothing happens.
+ */
+void rk_error_set(struct rk_error **err,
+                  int32_t status,
+                  const char *text);
+
+/* ---- Bytes --------------------------------------------------------------------------------------
+ *
+ * Data goes in as a pointer and a length, and may hold anything, zeros too. It comes out as rk_bytes, which the
+ * library owns and rk_bytes_free() gives back; never call free() on it.
+ */
+
+/**
+ * Bytes that the library owns. One zero, not counted in len, stands after the end, so that text can be printed as it
+ * is. An empty value has data that is not NULL; no value at all is {NULL, 0}. Begin with RK_BYTES_INIT; change
+ * neither of the two.
+ *
+ * Thread safety: one thread at a time. It is independent of what it came from, and may be handed to another thread.
+ */
+typedef struct rk_bytes {
+    /** Where they begin; NULL if there is no value. */
+    uint8_t *data;
+    /** How many there are. */
+    size_t len;
+} rk_bytes;
+
+/**
+ * Bytes that the caller owns, handed to a call that reads them: a key, a value, an argument. RK_LIT("text") makes one
+ * of a text in the source. data may be NULL if len is 0.
+ */
+typedef struct rk_slice {
+    /** Where they begin. */
+    const void *data;
+    /** How many there are. */
+    size_t len;
+} rk_slice;
+
+/** Frees the bytes and leaves {NULL, 0}, so that a second call is harmless. NULL is nothing to do. */
+void rk_bytes_free(struct rk_bytes *bytes);
+
+/**
+ * Makes rk_bytes of a copy of these bytes, for callbacks that return some. out may not be NULL; what it held is
+ * overwritten, not freed.
+ */
+rk_status rk_bytes_copy(struct rk_bytes *out,
+                        const void *data,
+                        size_t len,
+                        rk_error **err);
+
+/* No value: what every rk_bytes begins with. */
+#define RK_BYTES_INIT {NULL, 0}
+
+/* A text in the source as a slice, inside a function: rk_slice args[] = {RK_LIT("GET"), RK_LIT("name")}; */
+#ifdef __cplusplus
+#define RK_LIT(text) (rk_slice{"" text, sizeof("" text) - 1})
+#else
+#define RK_LIT(text) ((rk_slice){"" text, sizeof("" text) - 1})
+#endif
+
+/* ---- Configuration ------------------------------------------------------------------------------
+ *
+ * A configuration is a set of properties, each with a name and a text as its value: "url", "max_connections",
+ * "command_timeout" and the others that rk_config_dump() lists. What is not set has its default.
+ */
+
+/** A configuration in which nothing is set. Free it with rk_config_free(). NULL only if the library failed inside. */
+struct rk_config *rk_config_new(void);
+
+/** A configuration with what the environment sets: REDIS_URL, REDIS_HOST and the others. out may not be NULL. */
+rk_status rk_config_from_env(struct rk_config **out,
+                             rk_error **err);
+
+/**
+ * Sets a property. A time is a number of seconds ("0.5") or carries its unit ("500ms"); a flag is "true" or "false";
+ * a number of bytes may carry "KiB", "MiB" or "GiB". RK_ERR_UNKNOWN_PROPERTY and RK_ERR_BAD_VALUE leave everything
+ * as it was, and their messages say what is allowed.
+ */
+rk_status rk_config_set(struct rk_config *config,
+                        const char *name,
+                        const char *value,
+                        rk_error **err);
+
+/**
+ * The value of a property as text: what was set, or else its default. RK_NIL where there is neither. Passwords come
+ * as they are. out may not be NULL.
+ */
+rk_status rk_config_get(const struct rk_config *config,
+                        const char *name,
+                        rk_bytes *out,
+                        rk_error **err);
+
+/** Every property with its value, as a JSON object. Passwords are masked. json may not be NULL. */
+rk_status rk_config_dump(const struct rk_config *config, rk_bytes *json, rk_error **err);
+
+/** Frees a configuration. NULL is nothing to do. */
+void rk_config_free(struct rk_config *config);
+
+/* ---- The manager --------------------------------------------------------------------------------
+ *
+ * The connections of a program, and everything that can be done with them: open one manager, call it from any thread.
+ *
+ * A node is named by its URL; NULL means the one that the manager was opened for. Times are milliseconds: 0 tries
+ * once, -1 is the default that the function names, and any other negative number is RK_ERR_ARGUMENT.
+ */
+
+/**
+ * Opens a manager for a URL: redis://[[user]:password@]host[:port][/db], unix:///path/of/socket, or embedded://, which
+ * starts a private server that ends with the manager. url NULL: as the environment says (REDIS_URL and the others).
+ * Nothing is sent before the first command, except that embedded:// starts its server. out may not be NULL.
+ */
+rk_status rk_manager_open(const char *url,
+                          struct rk_manager **out,
+                          rk_error **err);
+
+/** Opens a manager for a configuration, after checking all of it. out may not be NULL. */
+rk_status rk_manager_open_config(const rk_config *config, struct rk_manager **out, rk_error **err);
+
+/**
+ * The manager of this process, opened from the environment when first asked for. Never NULL: if the environment
+ * cannot be used, calls on it return RK_ERR_CONFIG. It is never freed; rk_manager_free() leaves it alone.
+ */
+struct rk_manager *rk_manager_global(void);
+
+/**
+ * Makes the first contact. *connected becomes true if the server answered; otherwise it is false, and the status and
+ * the error say why. connected may be NULL.
+ */
+rk_status rk_manager_initialize(struct rk_manager *manager,
+                                bool *connected,
+                                rk_error **err);
+
+/** Whether Redis is switched on and answered last time. False until the first contact, and for NULL. Sends nothing. */
+bool rk_manager_is_enabled(const struct rk_manager *manager);
+
+/** Asks the node that the manager was opened for for a sign of life. */
+rk_status rk_ping(struct rk_manager *manager, rk_error **err);
+
+/** Whether a node can be reached now. If not, the error says why. */
+bool rk_manager_is_connected(struct rk_manager *manager, const char *url, rk_error **err);
+
+/**
+ * Waits until a node answers. It gives up at whichever comes first: timeout_ms (-1: 10 seconds), or max_retries more
+ * tries (-1: 5) that lie step_ms apart (-1: 250 milliseconds). *seconds becomes the time it took; it may be NULL.
+ */
+rk_status rk_manager_wait_for_ready(struct rk_manager *manager,
+                                    const char *url,
+                                    int64_t timeout_ms,
+                                    int64_t step_ms,
+                                    int32_t max_retries,
+                                    double *seconds,
+                                    rk_error **err);
+
+/**
+ * Asks a node how it is. *json becomes {"status": "healthy", "version", "connected_clients", "role", "latency_ms"}, or
+ * {"status": "unhealthy", "error"} with RK_OK all the same; only a node that was never added, or an argument, is an
+ * error. json may not be NULL.
+ */
+rk_status rk_manager_health_check(struct rk_manager *manager,
+                                  const char *url,
+                                  rk_bytes *json,
+                                  rk_error **err);
+
+/**
+ * Adds a node, and waits at most timeout_ms (-1: the property "connect_timeout") for it to answer. A node that does
+ * not answer now is added all the same and comes in when it does: the error only tells. Adding a node twice is no
+ * error; adding one whose pools were closed opens them again.
+ */
+rk_status rk_manager_add_node_pool(struct rk_manager *manager,
+                                   const char *url,
+                                   int64_t timeout_ms,
+                                   rk_error **err);
+
+/**
+ * Closes the pools of one node: connections in use are closed when they come back, and whoever waits for one is told.
+ * rk_manager_add_node_pool() opens them again.
+ */
+rk_status rk_manager_close_node_pools(struct rk_manager *manager,
+                                      const char *url,
+                                      rk_error **err);
+
+/** Closes the pools of all nodes, those of the one that the manager was opened for included. */
+rk_status rk_manager_close_all_pools(struct rk_manager *manager, rk_error **err);
+
+/** Closes the connections of all nodes, those in use as soon as they come back. The next command opens new ones. */
+rk_status rk_manager_disconnect(struct rk_manager *manager,
+                                rk_error **err);
+
+/**
+ * Starts the periodic health checks. They run from the start unless the property "health_check_interval" is 0;
+ * starting what runs does nothing.
+ */
+rk_status rk_manager_start_health_checks(struct rk_manager *manager,
+                                         rk_error **err);
+
+/** Stops the periodic health checks; stopping what does not run does nothing. */
+rk_status rk_manager_stop_health_checks(struct rk_manager *manager, rk_error **err);
+
+/**
+ * Starts the clean-up of idle connections. It runs from the start unless the property "cleanup_interval" is 0;
+ * starting what runs does nothing.
+ */
+rk_status rk_manager_start_cleanup(struct rk_manager *manager,
+                                   rk_error **err);
+
+/** Stops the clean-up of idle connections; stopping what does not run does nothing. */
+rk_status rk_manager_stop_cleanup(struct rk_manager *manager, rk_error **err);
+
+/**
+ * What every pool of every node is doing at this moment, as JSON: {"health_checks", "cleanup", "nodes": [{"address",
+ * "state", "version", "latency_ms", "last_error", "pools": [{"size", "in_use", "idle", "waiting", "opened",
+ * "closed"}]}]}. A state is "untried", "up", "down" or "closed". json may not be NULL.
+ */
+rk_status rk_manager_fetch_pool_status(struct rk_manager *manager,
+                                       rk_bytes *json,
+                                       rk_error **err);
+
+/**
+ * The manager's counts, as JSON: "version" (of redkeep), "enabled", "calls" (commands begun), "errors" (those that
+ * ended with one), "timeouts" (those that ended at their deadline), "retries" (times a command was sent again),
+ * "swallowed" (errors that became a neutral value inside a Rust program), and "pools", as
+ * rk_manager_fetch_pool_status() tells them. Fields are added, never removed. json may not be NULL.
+ */
+rk_status rk_manager_stats_json(struct rk_manager *manager,
+                                rk_bytes *json,
+                                rk_error **err);
+
+/**
+ * Ends everything: every call under way returns RK_ERR_CLOSED, every thread ends, an embedded server too, and later
+ * calls return RK_ERR_CLOSED. RK_ERR_TIMEOUT says that a thread was still running after timeout_ms (-1: the property
+ * "command_timeout"); it ends by itself. Closing twice is no error. The manager must still be freed.
+ */
+rk_status rk_manager_close(struct rk_manager *manager,
+                           int64_t timeout_ms,
+                           rk_error **err);
+
+/** Frees a manager, and closes it if it is not closed yet. NULL and the global one are nothing to do. */
+void rk_manager_free(struct rk_manager *manager);
+
+/* ---- Options of SET -----------------------------------------------------------------------------
+ *
+ * For how long a value is to be set, and under which condition. An option that excludes another, or a time below 1,
+ * is told at once, and again by the command that is given the options.
+ */
+
+/** No expiry, no condition. Free them with rk_set_options_free(). NULL only if the library failed inside. */
+struct rk_set_options *rk_set_options_new(void);
+
+/** Frees options. NULL is nothing to do. */
+void rk_set_options_free(struct rk_set_options *options);
+
+/** Expires after this many seconds, at least 1. Excludes px and keep_ttl: RK_ERR_CONFLICT. */
+rk_status rk_set_options_ex(struct rk_set_options *options, int64_t seconds);
+
+/** Expires after this many milliseconds, at least 1. Excludes ex and keep_ttl: RK_ERR_CONFLICT. */
+rk_status rk_set_options_px(struct rk_set_options *options, int64_t milliseconds);
+
+/** Sets only if the key does not exist. Excludes xx: RK_ERR_CONFLICT. */
+rk_status rk_set_options_nx(struct rk_set_options *options);
+
+/** Sets only if the key exists. Excludes nx: RK_ERR_CONFLICT. */
+rk_status rk_set_options_xx(struct rk_set_options *options);
+
+/** Leaves the expiry that the key has as it is. Excludes ex and px: RK_ERR_CONFLICT. */
+rk_status rk_set_options_keep_ttl(struct rk_set_options *options);
+
+/* ---- Commands -----------------------------------------------------------------------------------
+ *
+ * Keys and values are a pointer and a length, and may hold anything. A call ends within the property
+ * "command_timeout" at the latest, repetitions included; what is repeated is only what cannot do harm twice.
+ *
+ * The everyday commands have functions of their own; rk_command() sends any other. One that changes the state of
+ * its connection (MULTI, SELECT, SUBSCRIBE) returns RK_ERR_STATEFUL: it needs rk_connection_lease().
+ */
+
+/** The value of a key; RK_NIL, and {NULL, 0}, if there is no such key. out may not be NULL. */
+rk_status rk_get(rk_manager *manager,
+                 const void *key,
+                 size_t key_len,
+                 rk_bytes *out,
+                 rk_error **err);
+
+/**
+ * The value of a key, copied into the caller's own buffer of cap bytes; nothing is allocated, and no zero is added.
+ * *len becomes the length of the whole value. If that is more than cap, the first cap bytes are copied and
+ * RK_TRUNCATED is returned. RK_NIL if there is no such key. buf may be NULL if cap is 0; len may not be NULL.
+ */
+rk_status rk_get_into(rk_manager *manager,
+                      const void *key,
+                      size_t key_len,
+                      void *buf,
+                      size_t cap,
+                      size_t *len,
+                      rk_error **err);
+
+/** Sets a key to a value, for ever. */
+rk_status rk_set(rk_manager *manager,
+                 const void *key,
+                 size_t key_len,
+                 const void *value,
+                 size_t value_len,
+                 rk_error **err);
+
+/**
+ * Sets a key to a value under options (NULL: none). *was_set becomes false, with RK_OK, if the condition (nx, xx) was
+ * not met. was_set may be NULL.
+ */
+rk_status rk_set_with(rk_manager *manager,
+                      const void *key,
+                      size_t key_len,
+                      const void *value,
+                      size_t value_len,
+                      const rk_set_options *set_options,
+                      bool *was_set,
+                      rk_error **err);
+
+/** Deletes n keys. *deleted becomes how many of them there were; it may be NULL. No keys: 0, and nothing is sent. */
+rk_status rk_delete(rk_manager *manager,
+                    const rk_slice *keys,
+                    size_t n,
+                    int64_t *deleted,
+                    rk_error **err);
+
+/** Whether a key exists. out may not be NULL. */
+rk_status rk_exists(rk_manager *manager,
+                    const void *key,
+                    size_t key_len,
+                    bool *out,
+                    rk_error **err);
+
+/**
+ * Lets a key expire after this many seconds; 0 or less deletes it at once. *done becomes false if there is no such
+ * key; it may be NULL.
+ */
+rk_status rk_expire(rk_manager *manager,
+                    const void *key,
+                    size_t key_len,
+                    int64_t seconds,
+                    bool *done,
+                    rk_error **err);
+
+/**
+ * The seconds that a key has left: -1 if it never expires, -2 if there is no such key, and on any error. seconds may
+ * not be NULL.
+ */
+rk_status rk_ttl(rk_manager *manager,
+                 const void *key,
+                 size_t key_len,
+                 int64_t *seconds,
+                 rk_error **err);
+
+/**
+ * Adds to the number stored at a key (0 if there is none). *value becomes the sum; it may be NULL. It is sent once: if
+ * its outcome is unknown, the error says so.
+ */
+rk_status rk_incr(rk_manager *manager,
+                  const void *key,
+                  size_t key_len,
+                  int64_t by,
+                  int64_t *value,
+                  rk_error **err);
+
+/** Sets one field of a hash. *added becomes 1 if the field is new, 0 if it had a value before; it may be NULL. */
+rk_status rk_hset(rk_manager *manager,
+                  const void *name,
+                  size_t name_len,
+                  const void *field,
+                  size_t field_len,
+                  const void *value,
+                  size_t value_len,
+                  int64_t *added,
+                  rk_error **err);
+
+/**
+ * Sets several fields of a hash: pairs holds 2 * n_pairs slices, field and value in turn. *added becomes how many
+ * fields are new; it may be NULL. No pairs: 0, and nothing is sent.
+ */
+rk_status rk_hset_many(rk_manager *manager,
+                       const void *name,
+                       size_t name_len,
+                       const rk_slice *pairs,
+                       size_t n_pairs,
+                       int64_t *added,
+                       rk_error **err);
+
+/** Sets one field of a hash and several others in one command: rk_hset() and rk_hset_many() at once. */
+rk_status rk_hset_with(rk_manager *manager,
+                       const void *name,
+                       size_t name_len,
+                       const void *field,
+                       size_t field_len,
+                       const void *value,
+                       size_t value_len,
+                       const rk_slice *pairs,
+                       size_t n_pairs,
+                       int64_t *added,
+                       rk_error **err);
+
+/** The value of one field of a hash; RK_NIL, and {NULL, 0}, if there is no such field or hash. out may not be NULL. */
+rk_status rk_hget(rk_manager *manager,
+                  const void *name,
+                  size_t name_len,
+                  const void *field,
+                  size_t field_len,
+                  rk_bytes *out,
+                  rk_error **err);
+
+/** Stores a JSON text as it is, after checking that it is JSON (RK_ERR_JSON). Otherwise as rk_set_with(). */
+rk_status rk_set_json(rk_manager *manager,
+                      const void *key,
+                      size_t key_len,
+                      const char *json,
+                      const rk_set_options *set_options,
+                      bool *was_set,
+                      rk_error **err);
+
+/**
+ * The JSON text stored at a key, as it is stored; RK_NIL if there is no such key, RK_ERR_STORED_JSON if what is stored
+ * is not JSON. json may not be NULL.
+ */
+rk_status rk_get_json(rk_manager *manager,
+                      const void *key,
+                      size_t key_len,
+                      rk_bytes *json,
+                      rk_error **err);
+
+/**
+ * The values of n keys: *out becomes an array with an element for each, in their order, RK_REPLY_NIL where there is no
+ * such key. No keys: an empty array, and nothing is sent. out may not be NULL.
+ */
+rk_status rk_mget(rk_manager *manager,
+                  const rk_slice *keys,
+                  size_t n,
+                  rk_reply **out,
+                  rk_error **err);
+
+/**
+ * Sets several keys at once, all of them or none: pairs holds 2 * n_pairs slices, key and value in turn. No pairs:
+ * nothing is sent.
+ */
+rk_status rk_mset(rk_manager *manager,
+                  const rk_slice *pairs,
+                  size_t n_pairs,
+                  rk_error **err);
+
+/**
+ * Any command, its name first. *out becomes the reply, to be freed with rk_reply_free(): a nil is RK_OK and a reply of
+ * type RK_REPLY_NIL, an error of the server is a negative status and no reply. A command that blocks in the server
+ * (BLPOP, XREAD BLOCK) has its own time and "command_timeout" beyond that. out may be NULL if the reply is not wanted.
+ */
+rk_status rk_command(rk_manager *manager,
+                     const rk_slice *args,
+                     size_t n,
+                     rk_reply **out,
+                     rk_error **err);
+
+/**
+ * As rk_command(), with a time of its own for all of it, in milliseconds; -1: as rk_command(). With 0 there is no time
+ * for an answer: RK_ERR_TIMEOUT.
+ */
+rk_status rk_command_within(rk_manager *manager,
+                            const rk_slice *args,
+                            size_t n,
+                            int64_t timeout_ms,
+                            rk_reply **out,
+                            rk_error **err);
+
+/** As rk_command(), with C strings as arguments: {"ZADD", "scores", "3", "ann"}. */
+rk_status rk_command_argv(rk_manager *manager,
+                          int n,
+                          const char *const *args,
+                          rk_reply **out,
+                          rk_error **err);
+
+/* ---- Replies ------------------------------------------------------------------------------------
+ *
+ * A reply is a tree: rk_reply_type_of() says what a node is, the other functions read it. Everything that is read
+ * belongs to the tree, and lives until rk_reply_free() of its root. Asking a node for something that it is not, and
+ * asking NULL, answers 0, NULL or false.
+ */
+
+/** What a reply is. */
+enum rk_reply_type RK_INT32 {
+    /** Nothing; also the answer for NULL. */
+    RK_REPLY_NIL = 0,
+    /** A short text such as "OK". */
+    RK_REPLY_STATUS = 1,
+    /** An error inside an array, as EXEC returns them. A reply that is an error as a whole is a negative status instead. */
+    RK_REPLY_ERROR = 2,
+    /** A whole number. */
+    RK_REPLY_INTEGER = 3,
+    /** A number with a fraction. Servers older than Redis 6 send RK_REPLY_BYTES instead. */
+    RK_REPLY_DOUBLE = 4,
+    /** True or false. Servers older than Redis 6 send RK_REPLY_INTEGER instead. */
+    RK_REPLY_BOOL = 5,
+    /** A string of any bytes. */
+    RK_REPLY_BYTES = 6,
+    /** A whole number of any size, as text. */
+    RK_REPLY_BIG_NUMBER = 7,
+    /** A text to be shown as it is. */
+    RK_REPLY_VERBATIM = 8,
+    /** Elements in their order. */
+    RK_REPLY_ARRAY = 9,
+    /** Elements without an order. Servers older than Redis 6 send RK_REPLY_ARRAY instead. */
+    RK_REPLY_SET = 10,
+    /** Pairs of a key and a value. Servers older than Redis 6 send RK_REPLY_ARRAY, keys and values in turn, instead. */
+    RK_REPLY_MAP = 11,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum rk_reply_type rk_reply_type;
+#else
+typedef int32_t rk_reply_type;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/** What a reply is; RK_REPLY_NIL for NULL. */
+rk_reply_type rk_reply_type_of(const struct rk_reply *reply);
+
+/** The value of RK_REPLY_INTEGER; 1 or 0 for RK_REPLY_BOOL; 0 for anything else. */
+int64_t rk_reply_integer(const struct rk_reply *reply);
+
+/** The value of RK_REPLY_DOUBLE; that of RK_REPLY_INTEGER as a double; 0 for anything else. */
+double rk_reply_double(const struct rk_reply *reply);
+
+/** The value of RK_REPLY_BOOL; whether RK_REPLY_INTEGER is other than 0; false for anything else. */
+bool rk_reply_bool(const struct rk_reply *reply);
+
+/**
+ * The bytes of RK_REPLY_BYTES, _STATUS, _ERROR, _BIG_NUMBER and _VERBATIM; NULL, and a length of 0, for anything else.
+ * No zero stands behind them: print them with "%.*s". Empty ones are not NULL. len may be NULL.
+ */
+const void *rk_reply_bytes(const struct rk_reply *reply,
+                           size_t *len);
+
+/** How many elements RK_REPLY_ARRAY and RK_REPLY_SET have, and how many pairs RK_REPLY_MAP; 0 for anything else. */
+size_t rk_reply_len(const struct rk_reply *reply);
+
+/**
+ * The element at place i, from 0, of RK_REPLY_ARRAY and RK_REPLY_SET; the value of pair i of RK_REPLY_MAP; NULL beyond
+ * the end, and for anything else. It takes the same time for every i. Do not free it: it belongs to the root.
+ */
+const struct rk_reply *rk_reply_at(const struct rk_reply *reply,
+                                   size_t i);
+
+/** The key of pair i, from 0, of RK_REPLY_MAP; NULL beyond the end, and for anything else. */
+const struct rk_reply *rk_reply_key_at(const struct rk_reply *reply, size_t i);
+
+/** Frees a whole reply, given its root. NULL, and a part of a reply, are nothing to do. */
+void rk_reply_free(struct rk_reply *reply);
+
+/* ---- Connections of one's own -------------------------------------------------------------------
+ *
+ * For what needs a connection of its own: MULTI and EXEC, WATCH, SELECT. Commands on it go to one node, in order, and
+ * nothing is sent twice. Released, it goes back to its pool; if its state was changed, it is closed instead.
+ */
+
+/**
+ * Takes a connection to a node (url NULL: the one that the manager was opened for) out of its pool. Waits at most
+ * timeout_ms (-1: the property "command_timeout") for one that is free, and for the server if it has to be opened.
+ * Give it back with rk_connection_release(). out may not be NULL.
+ */
+rk_status rk_connection_lease(rk_manager *manager,
+                              const char *url,
+                              int64_t timeout_ms,
+                              struct rk_connection **out,
+                              rk_error **err);
+
+/**
+ * As rk_command(), on this connection. The commands that subscribe or monitor have no single reply, and return
+ * RK_ERR_STATEFUL. After an error of the connection itself, lease another one.
+ */
+rk_status rk_connection_command(struct rk_connection *connection,
+                                const rk_slice *args,
+                                size_t n,
+                                rk_reply **out,
+                                rk_error **err);
+
+/** As rk_connection_command(), with a time of its own, in milliseconds; -1: as rk_connection_command(). */
+rk_status rk_connection_command_within(struct rk_connection *connection,
+                                       const rk_slice *args,
+                                       size_t n,
+                                       int64_t timeout_ms,
+                                       rk_reply **out,
+                                       rk_error **err);
+
+/** Gives a connection back, and frees it. NULL is nothing to do. */
+void rk_connection_release(struct rk_connection *connection);
+
+/* ---- Log ----------------------------------------------------------------------------------------
+ *
+ * The library is silent unless told otherwise. What it tells is about nodes that go and come back; keys, values and
+ * passwords are never part of it.
+ */
+
+/**
+ * Sets who is told what happens, for the whole process, in place of whoever was told before. level: 1 errors, 2 also
+ * warnings, 3 also information, 4 also details, 5 everything; 0 nothing. cb NULL: nobody is told any more.
+ *
+ * cb is called in the thread in which it happens: one that called the library, or one of the library's own. Several
+ * threads may call it at the same time. It must not call the library, and should be quick. target says which part
+ * speaks, and text what it says; both live as long as the call.
+ *
+ * userdata_free (NULL: none) is called with userdata exactly once: when another callback was set and no thread is
+ * inside this one any more, which the call that sets the other waits for; or at once, if this call fails or cb is
+ * NULL. RK_ERR_ARGUMENT for another level; RK_ERR_CONFIG if the program is a Rust program with a logger of its own.
+ *
+ * Thread safety: any number of threads at the same time.
+ */
+rk_status rk_log_set_callback(int32_t level,
+                              void (*cb)(int32_t level,
+                                         const char *target,
+                                         const char *text,
+                                         void *userdata),
+                              void *userdata,
+                              void (*userdata_free)(void *userdata));
+
+#ifdef __cplusplus
+} /* extern "C" */
+#endif
+
+#endif /* REDKEEP_H */
