@@ -1,0 +1,141 @@
+/* fork(): the child works over connections of its own, the parent's are left alone, and both end in peace. */
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "keep.h"
+
+static void wait_for(pid_t child)
+{
+    int status = 0;
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status));
+    CHECK_EQ_INT(WEXITSTATUS(status), 0);
+}
+
+/* Both use the same manager at the same time, and each gets its own answers. */
+static void both_work(rk_manager *keep)
+{
+    pid_t child;
+    char key[32], text[32];
+    rk_bytes value = RK_BYTES_INIT;
+    int i;
+
+    OK(rk_ping(keep, &err));
+    child = fork();
+    CHECK(child >= 0);
+    for (i = 0; i < 100; i++) {
+        snprintf(key, sizeof key, "%s:%d", child ? "parent" : "child", i % 5);
+        snprintf(text, sizeof text, "%s %d", child ? "p" : "c", i);
+        OK(rk_set(keep, TEXT(key), TEXT(text), &err));
+        OK(rk_get(keep, TEXT(key), &value, &err));
+        BYTES(value, text);
+    }
+    if (child == 0)
+        exit(0);
+    wait_for(child);
+    OK(rk_get(keep, TEXT("child:4"), &value, &err));
+    BYTES(value, "c 99");
+    OK(rk_ping(keep, &err));
+}
+
+/* A lease stays the parent's. */
+static void lease(rk_manager *keep)
+{
+    rk_connection *one = NULL;
+    rk_slice set[] = {RK_LIT("SET"), RK_LIT("whose"), RK_LIT("the parent's")};
+    rk_bytes value = RK_BYTES_INIT;
+    pid_t child;
+
+    OK(rk_connection_lease(keep, NULL, -1, &one, &err));
+    child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        FAILS(RK_ERR_CLOSED, rk_connection_command(one, set, 3, NULL, &err));
+        HAS(rk_error_message(err), "fork");
+        done();
+        rk_connection_release(one);
+        OK(rk_ping(keep, &err));
+        rk_manager_free(keep);
+        exit(0);
+    }
+    wait_for(child);
+    OK(rk_connection_command(one, set, 3, NULL, &err));
+    rk_connection_release(one);
+    OK(rk_get(keep, TEXT("whose"), &value, &err));
+    BYTES(value, "the parent's");
+}
+
+/* The child frees, closes or just ends; the parent does not notice. */
+static void ends(rk_manager *keep)
+{
+    int way;
+
+    for (way = 0; way < 4; way++) {
+        pid_t child = fork();
+        CHECK(child >= 0);
+        if (child == 0) {
+            if (way == 0)
+                rk_manager_free(keep);
+            if (way == 1) {
+                OK(rk_ping(keep, &err));
+                rk_manager_free(keep);
+            }
+            if (way == 2)
+                OK(rk_manager_close(keep, -1, &err));
+            if (way == 3)
+                _exit(0);
+            exit(0);
+        }
+        wait_for(child);
+        OK(rk_ping(keep, &err));
+    }
+}
+
+static void grandchild(rk_manager *keep)
+{
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        OK(rk_ping(keep, &err));
+        child = fork();
+        CHECK(child >= 0);
+        OK(rk_set(keep, TEXT("generation"), child ? "2" : "3", 1, &err));
+        if (child)
+            wait_for(child);
+        exit(0);
+    }
+    wait_for(child);
+    OK(rk_ping(keep, &err));
+}
+
+/* The embedded server is the parent's, and outlives the child. */
+static void embedded(void)
+{
+    rk_manager *keep = NULL;
+    pid_t child;
+
+    OK(rk_manager_open("embedded://", &keep, &err));
+    OK(rk_ping(keep, &err));
+    child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        OK(rk_ping(keep, &err));
+        rk_manager_free(keep);
+        exit(0);
+    }
+    wait_for(child);
+    OK(rk_ping(keep, &err));
+    rk_manager_free(keep);
+}
+
+int main(void)
+{
+    rk_manager *keep = open_keep();
+    both_work(keep);
+    lease(keep);
+    ends(keep);
+    grandchild(keep);
+    embedded();
+    rk_manager_free(keep);
+    return 0;
+}
