@@ -2,6 +2,8 @@
 #ifndef KEEP_H
 #define KEEP_H
 
+#include <sys/wait.h>
+
 #include <redkeep.h>
 
 #include "check.h"
@@ -74,6 +76,19 @@ static inline rk_manager *open_keep(void)
     OK(rk_manager_open(url_of("RK_TEST_URL"), &keep, &err));
     OK(rk_command_argv(keep, 1, flush, NULL, &err));
     return keep;
+}
+
+/* The child ended by itself, and well. What its parent's threads held is lost to a child: a leak checker may end it
+ * with the code RK_TEST_LOST for that alone. */
+static inline void wait_for(pid_t child)
+{
+    const char *lost = getenv("RK_TEST_LOST");
+    int status = 0;
+
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status));
+    if (!lost || WEXITSTATUS(status) != atoi(lost))
+        CHECK_EQ_INT(WEXITSTATUS(status), 0);
 }
 
 #endif

@@ -1,16 +1,7 @@
 /* fork(): the child works over connections of its own, the parent's are left alone, and both end in peace. */
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "keep.h"
-
-static void wait_for(pid_t child)
-{
-    int status = 0;
-    CHECK(waitpid(child, &status, 0) == child);
-    CHECK(WIFEXITED(status));
-    CHECK_EQ_INT(WEXITSTATUS(status), 0);
-}
 
 /* Both use the same manager at the same time, and each gets its own answers. */
 static void both_work(rk_manager *keep)

@@ -1,6 +1,5 @@
 /* The log: silent by default, told to one callback at a time, whose userdata is freed exactly once. */
 #include <pthread.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "keep.h"
@@ -45,7 +44,6 @@ int main(void)
 {
     static struct told a = {.lock = PTHREAD_MUTEX_INITIALIZER}, b = {.lock = PTHREAD_MUTEX_INITIALIZER};
     pid_t child;
-    int status = 0;
 
     something_happens(); /* silent */
 
@@ -89,8 +87,7 @@ int main(void)
         CHECK_EQ_INT(a.frees, 1);
         exit(0);
     }
-    CHECK(waitpid(child, &status, 0) == child);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    wait_for(child);
 
     /* NULL: nobody is told; what was handed over is freed at once. */
     CHECK_EQ_INT(rk_log_set_callback(5, NULL, &a, on_free), RK_OK);
