@@ -49,7 +49,7 @@ impl Manager {
                 Ok(()) => return Ok(started.elapsed()),
                 Err(error) => error,
             };
-            let over = started.elapsed() + step >= timeout || tries > max_retries;
+            let over = started.elapsed().saturating_add(step) >= timeout || tries > max_retries;
             if error.kind() == ErrorKind::Closed || dispatch.topology.fleet.closing.is_open() {
                 return Err(Error::closed());
             }
