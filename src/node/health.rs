@@ -1,6 +1,6 @@
 //! The health thread: all probes of all nodes in one poll(2), so that a slow node delays no other.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::node::condition::State;
 use crate::node::fleet::Roll;
 use crate::node::probe::Probe;
-use crate::sys::{self, READABLE};
+use crate::sys::{self, READABLE, Sleep};
 use crate::worker::Worker;
 
 /// How nodes reach the health thread.
@@ -32,9 +32,10 @@ impl Watch {
 
     /// Wakes the health thread: a node has come, gone down, or everything is to end.
     pub(crate) fn ring(&self) {
-        if let Some(bell) = &mut *self.bell.lock() {
-            // A full pipe has enough rings in it already.
-            let _ = bell.write(&[1]);
+        if let Some(bell) = &*self.bell.lock() {
+            // A full pipe has enough rings in it already. Older versions of std raise SIGPIPE where nobody listens
+            // any more.
+            let _ = sys::send(bell.as_fd(), &[1], Sleep::Never);
         }
     }
 }
