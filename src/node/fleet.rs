@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use scheduled_thread_pool::ScheduledThreadPool;
@@ -96,7 +97,7 @@ impl Fleet {
             }
         }
         if parent.closing.is_open() {
-            fleet.closing.open();
+            fleet.close(Deadline::after(MOMENT));
         }
         Ok(fleet)
     }
@@ -194,10 +195,12 @@ impl Fleet {
     }
 }
 
+/// The threads end within moments; the limit is for a machine that is out of breath.
+const MOMENT: Duration = Duration::from_secs(1);
+
 impl Drop for Fleet {
     fn drop(&mut self) {
-        // The threads answer within moments; the limit is for a machine that is out of breath.
-        self.close(Deadline::after(std::time::Duration::from_secs(1)));
+        self.close(Deadline::after(MOMENT));
     }
 }
 
