@@ -8,8 +8,8 @@
 //! parent: Cell ─ Link(generation 0) ─ value            child: Cell ─ Link(0, never touched) ─ Link(1) ─ value
 //! ```
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys;
@@ -35,6 +35,14 @@ fn watch() -> Result<()> {
             "the system refused a fork handler (out of memory)",
         )),
     }
+}
+
+/// Locks a mutex of std; a panic of whoever held it before changes nothing.
+///
+/// Std's, wherever threads may meet: parking_lot keeps those who wait in one table for the whole process, on their own
+/// stacks, which a forked child has long since given to other threads.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A value of which every process makes its own.

@@ -1,11 +1,11 @@
 //! What is counted.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-
 use crate::error::{Error, ErrorKind};
+use crate::fork::lock;
 
 /// A number that only grows.
 #[derive(Default)]
@@ -51,7 +51,7 @@ impl Counters {
     /// Counts an error that a neutral value stands for; true if it should be told in the log.
     pub(crate) fn swallow(&self) -> bool {
         self.swallowed.add();
-        let mut told = self.told.lock();
+        let mut told = lock(&self.told);
         let loud = told.is_none_or(|last| last.elapsed() >= LOG_PAUSE);
         if loud {
             *told = Some(Instant::now());

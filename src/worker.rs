@@ -1,12 +1,13 @@
 //! Background threads: named, told to stop by a latch, joined by a deadline.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fork::lock;
 use crate::sys;
 
 /// A door that opens once, and that can be waited for.
@@ -18,13 +19,9 @@ pub(crate) struct Latch {
 }
 
 impl Latch {
-    fn lock(&self) -> MutexGuard<'_, ()> {
-        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(crate) fn open(&self) {
         // Under the lock, or a waiter might look just before and fall asleep just after.
-        let _guard = self.lock();
+        let _guard = lock(&self.lock);
         self.open.store(true, Ordering::Release);
         self.opened.notify_all();
     }
@@ -35,7 +32,7 @@ impl Latch {
 
     /// Waits until the latch is open, at most until the deadline. True if it is open.
     pub(crate) fn wait(&self, deadline: Deadline) -> bool {
-        let mut guard = self.lock();
+        let mut guard = lock(&self.lock);
         while !self.is_open() {
             let Some(left) = deadline.remaining() else {
                 return false;
@@ -47,6 +44,10 @@ impl Latch {
                 .0;
         }
         true
+    }
+
+    pub(crate) fn wait_for_ever(&self) {
+        while !self.wait(Deadline::never()) {}
     }
 
     /// Sleeps for `time`, or until the latch opens. True if it is open.

@@ -28,7 +28,7 @@ const LEVELS: &[&[&str]] = &[
 const NEIGHBOURS: &[(&str, &str)] = &[("cache", "lock")];
 
 /// Rooms of the lowest level that all others of that level use.
-const FLOOR: &[&str] = &["error", "sys", "clock"];
+const FLOOR: &[&str] = &["error", "sys", "clock", "fork"];
 
 /// How far above `unsafe` its reason may stand.
 const REASON_WITHIN: usize = 8;

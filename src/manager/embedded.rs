@@ -62,7 +62,7 @@ impl Embedded {
             match server.and_then(|server| wait_until_up(server, &path)) {
                 Ok(mut server) => {
                     let _ = told.send(Ok(()));
-                    latch.wait(Deadline::never());
+                    latch.wait_for_ever();
                     end(&mut server);
                 }
                 Err(error) => {

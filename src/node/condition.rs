@@ -1,13 +1,12 @@
 //! What is known of a node's health, and what follows for its callers: a node known to be down fails them at once.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-
-use parking_lot::Mutex;
 
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fork::lock;
 
 /// How a node stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +66,7 @@ impl Condition {
 
     pub(crate) fn set(&self, state: State) {
         // Under the lock, so that news from the node cannot open what is being closed.
-        let _detail = self.detail.lock();
+        let _detail = lock(&self.detail);
         self.store(state);
     }
 
@@ -76,7 +75,7 @@ impl Condition {
     }
 
     pub(crate) fn detail(&self) -> Detail {
-        self.detail.lock().clone()
+        lock(&self.detail).clone()
     }
 
     /// Whether a caller may use the node now. `watched`: health checks run, so that callers need not try.
@@ -89,7 +88,7 @@ impl Condition {
             )
             .on_node(&self.node)),
             State::Down => {
-                let mut detail = self.detail.lock();
+                let mut detail = lock(&self.detail);
                 let now = Instant::now();
                 if !watched && detail.next_try.is_none_or(|time| time <= now) {
                     // One caller tries; until it knows more, the others go on failing at once.
@@ -108,7 +107,7 @@ impl Condition {
 
     /// It answered.
     pub(crate) fn up(&self, version: Option<&str>, latency: Option<Duration>) {
-        let mut detail = self.detail.lock();
+        let mut detail = lock(&self.detail);
         if let Some(version) = version {
             detail.version = Some(version.to_owned());
         }
@@ -120,21 +119,26 @@ impl Condition {
         }
         let was_down = self.state() == State::Down;
         self.store(State::Up);
-        if was_down && may_log(&mut detail) {
+        let tell = was_down && may_log(&mut detail);
+        // Whoever listens to the log is called without a lock.
+        drop(detail);
+        if tell {
             log::info!(target: "redkeep", "node {} is back", self.node);
         }
     }
 
     /// It cannot be used. True if that is news.
     pub(crate) fn down(&self, cause: &Error) -> bool {
-        let mut detail = self.detail.lock();
+        let mut detail = lock(&self.detail);
         detail.last_error = Some(cause.clone());
         detail.next_try = Some(Instant::now() + pause());
         if matches!(self.state(), State::Closed | State::Down) {
             return false;
         }
         self.store(State::Down);
-        if may_log(&mut detail) {
+        let tell = may_log(&mut detail);
+        drop(detail);
+        if tell {
             log::warn!(target: "redkeep", "node {} is down: {cause}", self.node);
         }
         true
@@ -142,7 +146,7 @@ impl Condition {
 
     /// Something went wrong that says nothing about the node as a whole.
     pub(crate) fn note(&self, error: &Error) {
-        self.detail.lock().last_error = Some(error.clone());
+        lock(&self.detail).last_error = Some(error.clone());
     }
 }
 

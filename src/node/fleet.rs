@@ -5,16 +5,16 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use scheduled_thread_pool::ScheduledThreadPool;
 
 use crate::clock::Deadline;
 use crate::config::{Endpoint, Settings};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fork::lock;
 use crate::node::Node;
 use crate::node::condition::State;
 use crate::node::health::{Health, Watch};
-use crate::node::pool::slot_maker;
 use crate::node::reaper::Reaper;
+use crate::node::slot_maker::SlotMaker;
 use crate::transport::Resolver;
 use crate::worker::Latch;
 
@@ -53,10 +53,10 @@ impl Roll {
 pub(crate) struct Fleet {
     pub(crate) settings: Arc<Settings>,
     resolver: Arc<Resolver>,
-    slot_maker: Arc<ScheduledThreadPool>,
+    slot_maker: Arc<SlotMaker>,
     watch: Arc<Watch>,
     nodes: Arc<Roll>,
-    adding: Mutex<()>,
+    adding: std::sync::Mutex<()>,
     health: Mutex<Option<Health>>,
     reaper: Mutex<Option<Reaper>>,
     /// Opened when everything ends.
@@ -69,10 +69,10 @@ impl Fleet {
         let fleet = Fleet {
             settings,
             resolver: Arc::default(),
-            slot_maker: slot_maker(),
+            slot_maker: SlotMaker::shared(),
             watch: Arc::default(),
             nodes: Arc::default(),
-            adding: Mutex::new(()),
+            adding: std::sync::Mutex::new(()),
             health: Mutex::new(None),
             reaper: Mutex::new(None),
             closing: Arc::default(),
@@ -104,18 +104,21 @@ impl Fleet {
 
     /// The node of this endpoint, made if it is new, opened again if its pools were closed.
     pub(crate) fn add(&self, endpoint: Endpoint) -> Result<Arc<Node>> {
-        let _adding = self.adding.lock();
+        let _adding = lock(&self.adding);
         if let Some(known) = self.find(&endpoint) {
             known.reopen();
             return Ok(known.clone());
         }
-        let node = Arc::new(Node::new(
-            endpoint,
-            &self.settings,
-            &self.resolver,
-            &self.slot_maker,
-            &self.watch,
-        )?);
+        let node = self.slot_maker.awake(|threads| {
+            Node::new(
+                endpoint,
+                &self.settings,
+                &self.resolver,
+                threads,
+                &self.watch,
+            )
+        })?;
+        let node = Arc::new(node);
         self.nodes.push(node.clone());
         self.watch.ring();
         Ok(node)

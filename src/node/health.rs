@@ -3,14 +3,13 @@
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-
-use parking_lot::Mutex;
 
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fork::lock;
 use crate::node::condition::State;
 use crate::node::fleet::Roll;
 use crate::node::probe::Probe;
@@ -32,7 +31,7 @@ impl Watch {
 
     /// Wakes the health thread: a node has come, gone down, or everything is to end.
     pub(crate) fn ring(&self) {
-        if let Some(bell) = &*self.bell.lock() {
+        if let Some(bell) = &*lock(&self.bell) {
             // A full pipe has enough rings in it already. Older versions of std raise SIGPIPE where nobody listens
             // any more.
             let _ = sys::send(bell.as_fd(), &[1], Sleep::Never);
@@ -70,7 +69,7 @@ impl Health {
             probes: Vec::new(),
         };
         let worker = Worker::start("redkeep-health", move || rounds.run())?;
-        *watch.bell.lock() = Some(near);
+        *lock(&watch.bell) = Some(near);
         watch.on.store(true, Ordering::Relaxed);
         Ok(Health {
             watch: watch.clone(),

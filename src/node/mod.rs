@@ -7,6 +7,7 @@ mod permits;
 mod pool;
 mod probe;
 mod reaper;
+mod slot_maker;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -342,8 +343,6 @@ impl<N: Deref<Target = Node>> Drop for Held<N> {
         {
             self.node.pools[self.pool].close_slot(slot);
         }
-        // The slot first: whoever gets the permit must find it.
-        drop(self.slot.take());
-        self.node.pools[self.pool].permits.release();
+        self.node.pools[self.pool].give_back(self.slot.take());
     }
 }

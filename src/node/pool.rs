@@ -6,14 +6,13 @@
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use scheduled_thread_pool::ScheduledThreadPool;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::fork;
+use crate::fork::lock;
 use crate::node::permits::Permits;
 use crate::transport::Connection;
 
@@ -66,31 +65,6 @@ impl r2d2::ManageConnection for Slots {
     }
 }
 
-/// r2d2's thread for making slots: one for all managers of the process, gone with the last of them.
-///
-/// A fork may find the lock held by a thread that it does not have; then it takes a thread pool of its own.
-pub(crate) fn slot_maker() -> Arc<ScheduledThreadPool> {
-    static SHARED: Mutex<Option<(u64, Weak<ScheduledThreadPool>)>> = Mutex::new(None);
-    let make = || {
-        let pool = ScheduledThreadPool::builder()
-            .num_threads(1)
-            .thread_name_pattern("redkeep-slots");
-        Arc::new(pool.build())
-    };
-    let Some(mut shared) = SHARED.try_lock() else {
-        return make();
-    };
-    let running = match &*shared {
-        Some((generation, pool)) if *generation == fork::generation() => pool.upgrade(),
-        _ => None,
-    };
-    running.unwrap_or_else(|| {
-        let pool = make();
-        *shared = Some((fork::generation(), Arc::downgrade(&pool)));
-        pool
-    })
-}
-
 pub(crate) type HeldSlot = r2d2::PooledConnection<Slots>;
 
 #[derive(Default)]
@@ -101,6 +75,9 @@ pub(crate) struct PoolCounters {
 
 pub(crate) struct Pool {
     slots: r2d2::Pool<Slots>,
+    /// Held whenever r2d2 is called, so that nobody ever waits for the lock inside it, which a fork would not survive
+    /// (see `fork::lock`).
+    gate: Mutex<()>,
     pub(crate) permits: Permits,
     pub(crate) size: usize,
     pub(crate) counters: PoolCounters,
@@ -121,6 +98,7 @@ impl Pool {
             })?;
         Ok(Pool {
             slots,
+            gate: Mutex::new(()),
             permits: Permits::new(size),
             size,
             counters: PoolCounters::default(),
@@ -129,9 +107,18 @@ impl Pool {
 
     /// A slot, for one who holds a permit: there are as many slots as permits.
     pub(crate) fn take(&self) -> Result<HeldSlot> {
+        let _gate = lock(&self.gate);
         self.slots
             .try_get()
             .ok_or_else(|| Error::new(ErrorKind::Internal, "a permit without a slot"))
+    }
+
+    /// Gives a slot back, and then its permit: whoever gets that must find the slot.
+    pub(crate) fn give_back(&self, slot: Option<HeldSlot>) {
+        let gate = lock(&self.gate);
+        drop(slot);
+        drop(gate);
+        self.permits.release();
     }
 
     pub(crate) fn close_slot(&self, slot: &mut Slot) {
@@ -159,8 +146,7 @@ impl Pool {
         }
         // r2d2 hands out the slot that came back last. Given back in reverse, the warmest one is on top again.
         while let Some(slot) = held.pop() {
-            drop(slot);
-            self.permits.release();
+            self.give_back(Some(slot));
         }
     }
 

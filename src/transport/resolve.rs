@@ -5,14 +5,13 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fork::lock;
 use crate::sys;
 use crate::transport::Lifeline;
 use crate::worker::Latch;
@@ -59,7 +58,7 @@ impl Resolver {
             return lookup;
         }
         {
-            let mut in_flight = self.in_flight.lock();
+            let mut in_flight = lock(&self.in_flight);
             in_flight.retain(|_, lookup| !lookup.done.is_open());
             if let Some(running) = in_flight.get(host) {
                 return running.clone();

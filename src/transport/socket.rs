@@ -8,14 +8,14 @@ use std::io::{self, ErrorKind as Io};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use socket2::{Domain, SockAddr, TcpKeepalive, Type};
 
 use crate::clock::Deadline;
+use crate::fork::lock;
 use crate::sys::{self, READABLE, Sleep, WRITABLE};
 
 /// A read may sleep this much past its deadline rather than spend a system call on being exact.
@@ -38,7 +38,7 @@ struct Live {
 impl Lifeline {
     /// Shuts every socket down, those still to come included. Sleeping reads return at once.
     pub(crate) fn cut(&self) {
-        let mut live = self.live.lock();
+        let mut live = lock(&self.live);
         live.cut = true;
         for socket in live.sockets.drain(..).filter_map(|weak| weak.upgrade()) {
             // It may be gone already, which is as good.
@@ -47,11 +47,11 @@ impl Lifeline {
     }
 
     pub(crate) fn is_cut(&self) -> bool {
-        self.live.lock().cut
+        lock(&self.live).cut
     }
 
     fn hold(&self, socket: &Arc<socket2::Socket>) -> io::Result<()> {
-        let mut live = self.live.lock();
+        let mut live = lock(&self.live);
         if live.cut {
             return Err(Io::NotConnected.into());
         }
