@@ -38,7 +38,7 @@ impl Manager {
             tries += 1;
             // The server itself is asked, not what we remember of it.
             if node.condition.state() == State::Down {
-                node.condition.set(State::Untried);
+                node.condition.forget();
             }
             // Without any time, one try is still a try.
             let left = match timeout.saturating_sub(started.elapsed()) {

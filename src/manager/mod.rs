@@ -150,7 +150,7 @@ impl Manager {
     pub fn disconnect(&self) {
         if let Some(dispatch) = self.dispatch_if_made() {
             for node in dispatch.topology.fleet.nodes() {
-                node.condition.set(State::Untried);
+                node.condition.forget();
                 node.purge();
             }
         }

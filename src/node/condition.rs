@@ -64,14 +64,29 @@ impl Condition {
         }
     }
 
-    pub(crate) fn set(&self, state: State) {
-        // Under the lock, so that news from the node cannot open what is being closed.
-        let _detail = lock(&self.detail);
-        self.store(state);
-    }
-
+    /// Under the lock of `detail`, or closing and a reply that comes at that moment would overtake each other.
     fn store(&self, state: State) {
         self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    /// Its pools are closed from now on.
+    pub(crate) fn close(&self) {
+        let _detail = lock(&self.detail);
+        self.store(State::Closed);
+    }
+
+    /// Its pools are open again.
+    pub(crate) fn reopen(&self) {
+        let _detail = lock(&self.detail);
+        self.store(State::Untried);
+    }
+
+    /// What is known of it no longer counts: the next caller finds out. Closed pools stay closed.
+    pub(crate) fn forget(&self) {
+        let _detail = lock(&self.detail);
+        if self.state() != State::Closed {
+            self.store(State::Untried);
+        }
     }
 
     pub(crate) fn detail(&self) -> Detail {

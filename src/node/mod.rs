@@ -10,8 +10,8 @@ mod reaper;
 mod slot_maker;
 
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use scheduled_thread_pool::ScheduledThreadPool;
@@ -19,6 +19,7 @@ use scheduled_thread_pool::ScheduledThreadPool;
 use crate::clock::{self, Deadline};
 use crate::config::{Endpoint, Settings};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fork::lock;
 use crate::transport::{Connection, Dialer, Lifeline, Reply, Resolver};
 
 pub(crate) use condition::{Condition, State};
@@ -44,6 +45,8 @@ pub(crate) struct Node {
     /// When an open connection was last found dead, in nanoseconds since `born`: those that have been idle since
     /// before then are asked for a sign of life, for what ended one may have ended them all.
     loss: AtomicU64,
+    /// Held while the pools are closed or opened again: one after the other.
+    gate: Mutex<()>,
 }
 
 impl Node {
@@ -73,6 +76,7 @@ impl Node {
             next_pool: AtomicUsize::new(0),
             born: Instant::now(),
             loss: AtomicU64::new(0),
+            gate: Mutex::new(()),
         })
     }
 
@@ -218,7 +222,8 @@ impl Node {
 
     /// Closes the pools: idle connections now, those in use when they come back; whoever waits is turned away.
     pub(crate) fn close(&self) {
-        self.condition.set(State::Closed);
+        let _gate = lock(&self.gate);
+        self.condition.close();
         self.purge();
         for pool in &self.pools {
             pool.permits.close();
@@ -226,11 +231,12 @@ impl Node {
     }
 
     pub(crate) fn reopen(&self) {
+        let _gate = lock(&self.gate);
         if self.condition.state() == State::Closed {
             for pool in &self.pools {
                 pool.permits.reopen();
             }
-            self.condition.set(State::Untried);
+            self.condition.reopen();
         }
     }
 
@@ -338,10 +344,12 @@ impl<N: Deref<Target = Node>> Held<N> {
 impl<N: Deref<Target = Node>> Drop for Held<N> {
     fn drop(&mut self) {
         // A stale one is closed here rather than at its next use, which may be long in coming.
-        if let Some(slot) = &mut self.slot
-            && slot.generation != self.node.generation.load(Ordering::Acquire)
-        {
-            self.node.pools[self.pool].close_slot(slot);
+        if let Some(slot) = &mut self.slot {
+            let stale = slot.generation != self.node.generation.load(Ordering::Acquire);
+            // It may have been opened while the pools were being closed, and so be of the last generation.
+            if stale || self.node.condition.state() == State::Closed {
+                self.node.pools[self.pool].close_slot(slot);
+            }
         }
         self.node.pools[self.pool].give_back(self.slot.take());
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use scheduled_thread_pool::ScheduledThreadPool;
 
 use crate::fork::{self, lock};
+use crate::sys;
 use crate::worker::Latch;
 
 pub(crate) struct SlotMaker {
@@ -72,6 +73,7 @@ fn asleep(threads: &ScheduledThreadPool) -> Arc<Latch> {
     let there = Arc::new(Latch::default());
     let (until, told) = (wake.clone(), there.clone());
     threads.execute(move || {
+        sys::block_signals();
         told.open();
         until.wait_for_ever();
     });
