@@ -486,6 +486,12 @@ fn a_user_is_let_in_by_password_and_held_to_its_permissions() {
     assert!(keep.initialize());
     assert!(keep.is_redis_connected(None).0);
     assert!(keep.health_check(None).unwrap().healthy);
+    keep.add_node_pool(&format!("redis://ann:p%40ss%3A%2Fword@{address}"))
+        .unwrap();
+    // Another database it may not use at all.
+    let other = open(&format!("redis://ann:p%40ss%3A%2Fword@{address}/1"));
+    assert!(!other.initialize() && !other.is_redis_connected(None).0);
+    assert_eq!(other.ping().unwrap_err().outcome(), Outcome::NotSent);
     let wrong = open(&format!("redis://ann:wrong@{address}")).get::<String>("a");
     assert_eq!(wrong.unwrap_err().kind(), ErrorKind::Auth);
 }

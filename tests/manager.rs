@@ -237,6 +237,12 @@ fn a_node_that_does_not_answer_is_added_and_comes_in_later() {
     );
     late.restart();
     wait_until(PATIENCE, || keep.get_client(&late.url()).is_ok());
+    // Nobody looks after it now; adding it once more asks it again.
+    keep.stop_health_checks();
+    late.kill();
+    assert!(keep.add_node_pool(&late.url()).is_err());
+    late.restart();
+    keep.add_node_pool(&late.url()).unwrap();
     for url in [
         "nosuch://a",
         "redis://a:99999",
@@ -306,6 +312,31 @@ fn closing_and_adding_under_load_loses_no_connection() {
     drop(leases);
     keep.close_all_pools();
     wait_until(PATIENCE, || server.connections() == 0);
+}
+
+#[test]
+fn nodes_closed_and_added_by_many_at_once_are_one_or_the_other() {
+    let server = Server::start();
+    let keep = with(&server.url(), |config| config.max_connections(2));
+    let url = server.url();
+    for _ in 0..40 {
+        thread::scope(|scope| {
+            for n in 0..6 {
+                let (keep, url) = (&keep, &url);
+                scope.spawn(move || match n % 3 {
+                    0 => (0..10).for_each(|_| drop(keep.add_node_pool(url))),
+                    1 => (0..10).for_each(|_| drop(keep.close_node_pools(url))),
+                    _ => (0..10).for_each(|_| drop(keep.ping())),
+                });
+            }
+        });
+        keep.add_node_pool(&url).unwrap();
+        keep.ping().unwrap();
+        keep.close_all_pools();
+        wait_until(PATIENCE, || server.connections() == 0);
+        assert!(!keep.is_enabled());
+        keep.add_node_pool(&url).unwrap();
+    }
 }
 
 #[test]

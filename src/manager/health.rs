@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::{Packer, Scratch};
 use crate::dispatch::{Class, Dispatch, Request};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::manager::Manager;
 use crate::manager::status::Health;
 use crate::node::{Node, State};
@@ -133,12 +133,16 @@ fn ask<T>(
         let (bytes, _) = Packer::begin(&mut scratch.request, command).finish();
         let request = Request::new(bytes, Class::Read, None, time);
         match dispatch.call_on(node, &request, &mut scratch.reply) {
-            // A user who may not PING is told so by a living server.
-            Err(error) if command == "PING" && error.kind() == ErrorKind::NoPermission => {}
+            Err(error) if command == "PING" && is_alive(&error) => {}
             other => other?,
         }
         Ok(read(&scratch.reply))
     })
+}
+
+/// A user who may not PING is told so by a living server. (In its greeting, a refusal is the end.)
+pub(super) fn is_alive(error: &Error) -> bool {
+    error.kind() == ErrorKind::NoPermission && error.outcome() == Outcome::Refused
 }
 
 fn text_of(reply: &Reply) -> String {

@@ -169,10 +169,17 @@ impl Manager {
         if dispatch.topology.fleet.closing.is_open() {
             return Err(Error::closed());
         }
-        dispatch.topology.fleet.add(endpoint(url)?)?;
+        let node = dispatch.topology.fleet.add(endpoint(url)?)?;
+        // The server itself is asked, not what we remember of it.
+        if node.condition.state() == State::Down {
+            node.condition.forget();
+        }
         let started = Instant::now();
         let mut one = self.get_client_within(url, timeout)?;
-        one.command_within::<()>("PING", timeout.saturating_sub(started.elapsed()))
+        match one.command_within("PING", timeout.saturating_sub(started.elapsed())) {
+            Err(error) if health::is_alive(&error) => Ok(()),
+            other => other,
+        }
     }
 
     /// A connection of one's own on a node that was added (or the configured one, by its URL). It goes back to its
