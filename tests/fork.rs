@@ -356,3 +356,28 @@ fn a_child_whose_server_is_gone_hears_the_cause() {
     server.restart();
     wait_until(PATIENCE, || keep.ping().is_ok());
 }
+
+#[test]
+fn a_child_of_a_parent_with_many_nodes_works() {
+    if !alone("a_child_of_a_parent_with_many_nodes_works") {
+        return;
+    }
+    // Each node makes its slots anew in the child, while the thread that makes them waits in between.
+    let server = Server::start();
+    let keep = open(&server);
+    let urls: Vec<String> = (1..5).map(|db| format!("{}/{db}", server.url())).collect();
+    for url in &urls {
+        keep.add_node_pool(url).unwrap();
+    }
+    for _ in 0..5 {
+        Child::run(|| {
+            told(keep.incr("n", 1))?;
+            for url in &urls {
+                told(told(keep.get_client(url))?.command::<i64>(("INCR", "n")))?;
+            }
+            told(keep.close(PATIENCE))
+        })
+        .join();
+    }
+    assert_eq!(keep.get::<i64>("n").unwrap(), Some(5));
+}
