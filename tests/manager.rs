@@ -630,15 +630,10 @@ fn threads_end_with_close_and_with_drop() {
     assert_eq!(threads(), Vec::<String>::new());
     let keep = open(&server);
     keep.ping().unwrap();
-    let running = threads();
-    assert!(
-        running.contains(&"redkeep-health".to_owned()),
-        "{running:?}"
-    );
-    assert!(
-        running.contains(&"redkeep-reaper".to_owned()),
-        "{running:?}"
-    );
+    // A thread names itself, a moment after it was started.
+    wait_until(PATIENCE, || {
+        threads() == ["redkeep-health", "redkeep-reaper", "redkeep-slots"]
+    });
     keep.close(PATIENCE).unwrap();
     // close() has joined them: they are gone now, not soon.
     let left = threads();
@@ -720,6 +715,7 @@ fn idle_threads_hardly_wake() {
             })
             .sum()
     };
+    wait_until(PATIENCE, || threads().len() == 3);
     let before = wakes();
     // What is measured is what happens while time goes by.
     thread::sleep(Duration::from_secs(2));
