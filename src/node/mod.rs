@@ -20,7 +20,7 @@ use crate::clock::{self, Deadline};
 use crate::config::{Endpoint, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::lock;
-use crate::transport::{Connection, Dialer, Lifeline, Reply, Resolver};
+use crate::transport::{Connection, Dialer, Lifeline, Reached, Reply, Resolver};
 
 pub(crate) use condition::{Condition, State};
 pub(crate) use fleet::Fleet;
@@ -253,6 +253,14 @@ fn answers(connection: &mut Connection, deadline: Deadline) -> bool {
     connection.is_alive(deadline.within(left / 2).within(TRUSTED))
 }
 
+/// Several packed requests that go out together.
+pub(crate) struct Batch<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) count: usize,
+    pub(crate) started: Instant,
+    pub(crate) deadline: Deadline,
+}
+
 /// A slot in somebody's hands; given back when dropped.
 pub(crate) struct Held<N: Deref<Target = Node>> {
     node: N,
@@ -281,9 +289,7 @@ impl<N: Deref<Target = Node>> Held<N> {
         started: Instant,
         deadline: Deadline,
     ) -> Result<()> {
-        let pool = &self.node.pools[self.pool];
-        let slot = self.slot.as_mut().expect("given back only by drop");
-        self.node.ready(pool, slot, started, deadline)?;
+        self.ready(started, deadline)?;
         self.call_open(request, reply, deadline)
     }
 
@@ -294,12 +300,43 @@ impl<N: Deref<Target = Node>> Held<N> {
         reply: &mut Reply,
         deadline: Deadline,
     ) -> Result<()> {
+        self.with_open(|connection| connection.call(request, reply, deadline))
+    }
+
+    /// Sends packed requests and reads their replies, opening a connection first where that is needed.
+    pub(crate) fn call_many(
+        &mut self,
+        batch: &Batch<'_>,
+        replies: &mut Reply,
+        reached: &mut Reached,
+    ) -> Result<()> {
+        *reached = Reached::default();
+        self.ready(batch.started, batch.deadline)?;
+        self.call_many_open(batch, replies, reached)
+    }
+
+    /// The same on the connection that is open, and on no other.
+    pub(crate) fn call_many_open(
+        &mut self,
+        batch: &Batch<'_>,
+        replies: &mut Reply,
+        reached: &mut Reached,
+    ) -> Result<()> {
+        self.with_open(|connection| {
+            connection.call_many(batch.bytes, batch.count, replies, batch.deadline, reached)
+        })
+    }
+
+    fn with_open(
+        &mut self,
+        work: impl FnOnce(&mut Connection) -> Result<()>,
+    ) -> Result<()> {
         let slot = self.slot.as_mut().expect("given back only by drop");
         // Out of the slot while the call lasts: whatever ends it early, a panic included, closes the connection.
         let Some(mut connection) = slot.connection.take() else {
             return Err(Error::new(ErrorKind::Io, "the connection is closed"));
         };
-        match connection.call(request, reply, deadline) {
+        match work(&mut connection) {
             Ok(()) => {
                 slot.connection = Some(connection);
                 // Now, not when the call began: one that blocked in the server for long did not leave it idle.
@@ -328,9 +365,13 @@ impl<N: Deref<Target = Node>> Held<N> {
 
     /// Opens the connection now, if it is not open yet.
     pub(crate) fn open(&mut self, deadline: Deadline) -> Result<()> {
+        self.ready(Instant::now(), deadline)
+    }
+
+    fn ready(&mut self, now: Instant, deadline: Deadline) -> Result<()> {
         let pool = &self.node.pools[self.pool];
         let slot = self.slot.as_mut().expect("given back only by drop");
-        self.node.ready(pool, slot, Instant::now(), deadline)
+        self.node.ready(pool, slot, now, deadline)
     }
 
     /// Closes the connection: its state is no longer that of a fresh one.

@@ -15,6 +15,15 @@ use crate::transport::reader::{Progress, Reader};
 use crate::transport::reply::Reply;
 use crate::transport::socket::Socket;
 
+/// How far a batch had come when it ended.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Reached {
+    /// Bytes that had gone out.
+    pub(crate) sent: usize,
+    /// Replies that had come, complete.
+    pub(crate) answered: usize,
+}
+
 pub(crate) struct Connection {
     socket: Socket,
     reader: Reader,
@@ -72,14 +81,70 @@ impl Connection {
             match self.reader.advance(reply) {
                 Ok(Progress::Push) => {}
                 Ok(Progress::More) => return Ok(()),
-                Ok(Progress::Reply) => {
-                    return Err(Error::new(
-                        ErrorKind::Protocol,
-                        "the server sent a reply that nobody had asked for",
-                    ));
-                }
+                Ok(Progress::Reply) => return Err(unasked()),
                 Err(fault) => return Err(Error::from(fault).outcome_is(Outcome::NotSent)),
             }
+        }
+    }
+
+    /// Sends packed requests and reads their replies, which become the elements of one array; on an error, those
+    /// that had come. What has arrived is read while the rest is sent, so that neither side can end up waiting for
+    /// the other.
+    pub(crate) fn call_many(
+        &mut self,
+        requests: &[u8],
+        count: usize,
+        replies: &mut Reply,
+        deadline: Deadline,
+        reached: &mut Reached,
+    ) -> Result<()> {
+        *reached = Reached::default();
+        if self.reader.buffered() > 0 {
+            self.nothing_left_over(replies)?;
+        }
+        self.reader.begin_batch(count, replies);
+        let result = self
+            .send_many(requests, replies, deadline, &mut reached.sent)
+            .and_then(|()| self.receive(replies, deadline));
+        reached.answered = match result {
+            Ok(()) => count,
+            Err(_) => self.reader.abandon_batch(replies),
+        };
+        result.map_err(|error| match reached.sent {
+            0 => error.outcome_is(Outcome::NotSent),
+            _ => error.outcome_is(Outcome::Unknown),
+        })
+    }
+
+    fn send_many(
+        &mut self,
+        requests: &[u8],
+        replies: &mut Reply,
+        deadline: Deadline,
+        sent: &mut usize,
+    ) -> Result<()> {
+        let io = |error| broken(error, "the pipeline could not be sent in time");
+        while *sent < requests.len() {
+            match self.socket.send_some(&requests[*sent..]).map_err(io)? {
+                0 => {
+                    self.socket.wait_either(deadline).map_err(io)?;
+                    self.take_in(replies).map_err(io)?;
+                    if self.reader.advance(replies)? != Progress::More {
+                        return Err(unasked());
+                    }
+                }
+                n => *sent += n,
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what has arrived, if anything has.
+    fn take_in(&mut self, reply: &mut Reply) -> io::Result<()> {
+        let socket = &self.socket;
+        match self.reader.fill(reply, |to, max| socket.recv_some(to, max)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            other => other.map(drop),
         }
     }
 
@@ -123,6 +188,13 @@ impl Connection {
         // NOPERM and the like come from a living server too.
         self.call(&ping, &mut reply, deadline).is_ok()
     }
+}
+
+fn unasked() -> Error {
+    Error::new(
+        ErrorKind::Protocol,
+        "the server sent a reply that nobody had asked for",
+    )
 }
 
 /// Names what ended a connection, with an outcome of Unknown: part of a request may have been executed.

@@ -20,7 +20,7 @@ mod hostile;
 #[cfg(test)]
 mod oracle;
 
-pub(crate) use connection::Connection;
+pub(crate) use connection::{Connection, Reached};
 pub(crate) use dial::{Dialer, connect_error};
 pub(crate) use encode::{arg, command};
 pub(crate) use fault::Limits;

@@ -23,6 +23,8 @@ pub(super) struct Nest {
     stack: Vec<Entry>,
     /// How many of the innermost frames are attributes, or stand inside one.
     skipped: usize,
+    /// The outermost frame holds the replies of a batch.
+    batch: bool,
 }
 
 /// An open aggregate.
@@ -47,6 +49,40 @@ impl Nest {
         self.skipped > 0
     }
 
+    /// Opens the array of a batch's replies, which no header announces.
+    pub(super) fn open_batch(&mut self, total: usize) {
+        self.batch = true;
+        self.frames.push(Frame {
+            kind: Some(Kind::Array),
+            total,
+            left: total,
+        });
+    }
+
+    /// Whether the next value is a whole reply, or a push before it.
+    #[inline]
+    pub(super) fn is_outermost(&self) -> bool {
+        self.frames.len() == usize::from(self.batch)
+    }
+
+    /// Gives up on a batch: it becomes the array of the replies that have come, and tells how many these are.
+    pub(super) fn close_batch(&mut self, reply: &mut Reply) -> usize {
+        let Some(frame) = self.frames.first().filter(|_| self.batch) else {
+            return 0;
+        };
+        let whole = frame.total - frame.left;
+        // What stands behind them belongs to the one that was not complete.
+        self.stack.truncate(whole);
+        let start = reply.entries.len();
+        reply.entries.append(&mut self.stack);
+        reply.root = Entry {
+            kind: Kind::Array,
+            start,
+            len: whole,
+        };
+        whole
+    }
+
     /// Opens an aggregate of `total` values, an attribute when it has no kind. One without values is complete at once.
     pub(super) fn open(
         &mut self,
@@ -54,7 +90,7 @@ impl Nest {
         total: usize,
         limits: &Limits,
     ) -> Result<Option<Entry>, Fault> {
-        if self.frames.len() >= limits.max_depth {
+        if self.frames.len() >= limits.max_depth + usize::from(self.batch) {
             return Err(Fault::Protocol(format!(
                 "a reply of more than {} levels",
                 limits.max_depth
@@ -100,6 +136,7 @@ impl Nest {
             }
         }
         reply.root = value;
+        self.batch = false;
         if self.stack.capacity() > KEEP {
             self.stack = Vec::new();
         }

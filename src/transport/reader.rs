@@ -198,6 +198,23 @@ impl Reader {
         Some(1 + end + 1)
     }
 
+    /// Makes the next `count` replies the elements of one array, which is then what [`advance`](Reader::advance)
+    /// completes. Pushes between them are set aside.
+    pub(crate) fn begin_batch(&mut self, count: usize, reply: &mut Reply) {
+        reply.clear();
+        self.begun = true;
+        self.bytes = 0;
+        self.elements = 0;
+        self.nest.open_batch(count);
+    }
+
+    /// Gives up on a batch, and on everything that comes: `reply` becomes the array of what was complete. Returns
+    /// how many replies that is.
+    pub(crate) fn abandon_batch(&mut self, reply: &mut Reply) -> usize {
+        self.broken = true;
+        self.nest.close_batch(reply)
+    }
+
     fn resume(&mut self, reply: &mut Reply) -> Result<Progress, Fault> {
         if self.broken {
             return Err(Fault::Protocol(
@@ -276,6 +293,11 @@ impl Reader {
 
     #[inline(always)]
     fn count(&mut self) -> Result<(), Fault> {
+        if self.nest.is_outermost() {
+            // The caps are for one reply, also within a batch.
+            self.bytes = 0;
+            self.elements = 0;
+        }
         self.elements += 1;
         // The root is no element.
         if self.elements > self.limits.max_elements.saturating_add(1) {
@@ -329,6 +351,8 @@ impl Reader {
             b'~' => Kind::Set,
             b'%' | b'|' => Kind::Map,
             b'>' if self.nest.is_empty() => Kind::Push,
+            // Between the replies of a batch; read like an attribute, and kept nowhere.
+            b'>' if self.nest.is_outermost() && !self.nest.skips() => Kind::Push,
             b'>' => return Err(Fault::found("a push inside a reply", header)),
             b'+' | b'-' | b'(' => return self.text(sigil, line, reply).map(Some),
             b':' | b'_' | b'#' | b',' => {
@@ -357,8 +381,9 @@ impl Reader {
                 } else {
                     len
                 };
+                let set_aside = sigil == b'|' || (sigil == b'>' && !self.nest.is_empty());
                 self.nest
-                    .open((sigil != b'|').then_some(kind), total, &self.limits)
+                    .open((!set_aside).then_some(kind), total, &self.limits)
             }
         }
     }

@@ -142,6 +142,11 @@ impl Socket {
         Ok(socket)
     }
 
+    /// Waits until something can be sent or received.
+    pub(crate) fn wait_either(&self, deadline: Deadline) -> io::Result<()> {
+        self.wait(READABLE | WRITABLE, deadline)
+    }
+
     /// Waits until the socket is ready; an error or a hang-up counts, since the next call will tell which.
     fn wait(&self, events: i16, deadline: Deadline) -> io::Result<()> {
         loop {
