@@ -97,6 +97,8 @@ pub enum ErrorKind {
     NoWrites,
     /// EXECABORT: the transaction was thrown away.
     ExecAbort,
+    /// A watched key was changed by somebody else, and the transaction was not executed.
+    Watched,
 
     // Features.
     /// A stored value is not the JSON that was asked for.
@@ -171,6 +173,12 @@ impl Error {
         self
     }
 
+    /// The same with another text.
+    pub(crate) fn with_message(mut self, message: String) -> Error {
+        self.0.message = message;
+        self
+    }
+
     /// Names the node, unless one is named already: the one nearest the fault is right.
     pub(crate) fn on_node(mut self, node: &Arc<str>) -> Error {
         self.0.node.get_or_insert_with(|| node.clone());
@@ -225,6 +233,7 @@ impl Error {
                 | Busy
                 | Cluster
                 | NoWrites
+                | Watched
                 | System
         )
     }

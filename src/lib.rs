@@ -48,7 +48,9 @@ mod topology;
 mod transport;
 mod worker;
 
-pub use client::{Client, Lease, Lenient, SetOptions};
+pub use client::{
+    Client, Lease, Lenient, Pipeline, Replies, Scan, Script, SetOptions, Transaction,
+};
 pub use config::{Config, ReadFrom};
 pub use error::{Error, ErrorKind, Outcome, Result};
 pub use manager::{Health, Manager, NodeState, NodeStatus, PoolState, PoolStatus};

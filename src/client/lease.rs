@@ -7,8 +7,9 @@ use redis::{FromRedisValue, ToRedisArgs};
 
 use crate::client::packer::unpack;
 use crate::client::scratch::Scratch;
-use crate::client::{pack_any, patience, typed};
+use crate::client::{Load, Packer, Pipeline, Replies, Road, nothing, pack_any, patience, typed};
 use crate::clock::Deadline;
+use crate::config::Endpoint;
 use crate::dispatch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork;
@@ -71,6 +72,66 @@ impl Lease {
         self.any_command(args, Some(time), typed)
     }
 
+    /// Many commands at once, on this connection: see [`Pipeline`].
+    pub fn pipeline(&mut self) -> Pipeline<'_> {
+        Pipeline::on(Road::Own(self))
+    }
+
+    pub(crate) fn execute<'l>(&mut self, load: &'l mut Load) -> Result<Replies<'l>> {
+        self.usable()?;
+        self.changed |= load.stateful;
+        let (held, lost) = (
+            self.held.as_mut().expect("taken only by drop"),
+            &mut self.lost,
+        );
+        load.run(self.timeout, |batch, _, replies, reached| {
+            held.call_many_open(batch, replies, reached)
+                .inspect_err(|_| *lost = true)
+        })
+    }
+
+    /// WATCH. Undone by EXEC, or by `unwatch`.
+    pub(crate) fn watch(&mut self, keys: &impl ToRedisArgs) -> Result<()> {
+        Scratch::with(|scratch| {
+            let mut packer = Packer::begin(&mut scratch.request, "WATCH");
+            packer.keys(keys)?;
+            let (packed, _) = packer.finish();
+            let changed = self.changed;
+            let result = self.run_any(packed, None, &mut scratch.reply, nothing);
+            // Whoever watches this way also ends it.
+            self.changed = changed;
+            result
+        })
+    }
+
+    /// UNWATCH; where that fails, the connection is not given back.
+    pub(crate) fn unwatch(&mut self) {
+        let changed = self.changed;
+        let result = self.command::<()>("UNWATCH");
+        self.changed = changed || result.is_err();
+    }
+
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.held().node().dialer.endpoint
+    }
+
+    /// Whether anything can still be sent on it.
+    pub(crate) fn usable(&self) -> Result<()> {
+        if self.generation != fork::generation() {
+            return Err(Error::new(
+                ErrorKind::Closed,
+                "this connection belongs to the process that leased it, and this is a fork of that one",
+            ));
+        }
+        if self.lost {
+            return Err(Error::new(
+                ErrorKind::Io,
+                "the leased connection broke in an earlier call; lease another one",
+            ));
+        }
+        Ok(())
+    }
+
     /// The node it leads to, as `host:port` or the path of its socket.
     pub fn node(&self) -> &str {
         &self.held().node().name
@@ -100,22 +161,11 @@ impl Lease {
         reply: &mut Reply,
         read: impl FnOnce(&mut Reply) -> Result<T>,
     ) -> Result<T> {
-        if self.generation != fork::generation() {
-            return Err(Error::new(
-                ErrorKind::Closed,
-                "this connection belongs to the process that leased it, and this is a fork of that one",
-            ));
-        }
+        self.usable()?;
         let args = unpack(packed).unwrap_or_default();
         let Some(name) = args.first() else {
             return Err(Error::argument("command: it has no name"));
         };
-        if self.lost {
-            return Err(Error::new(
-                ErrorKind::Io,
-                "the leased connection broke in an earlier call; lease another one",
-            ));
-        }
         let reading = dispatch::read(&args);
         if reading.stateful {
             if dispatch::answers_otherwise(name, args.get(1).copied()) {

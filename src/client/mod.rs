@@ -1,12 +1,17 @@
 //! Typed commands over the configured node.
 
 mod commands;
+mod interop;
 mod json;
 mod lease;
 mod lenient;
 mod options;
 mod packer;
+mod pipeline;
+mod scan;
 mod scratch;
+mod script;
+mod transaction;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +28,12 @@ pub use lenient::Lenient;
 pub use options::SetOptions;
 pub(crate) use packer::Packer;
 use packer::unpack;
+use pipeline::{Load, Road};
+pub use pipeline::{Pipeline, Replies};
+pub use scan::Scan;
 pub(crate) use scratch::Scratch;
+pub use script::Script;
+pub use transaction::Transaction;
 
 /// Sends commands. Cheap to clone, and used from any number of threads at once: a handle for those parts of a
 /// program that need Redis but not the manager.
@@ -130,14 +140,7 @@ impl Client {
         };
         let reading = dispatch::read(&args);
         if reading.stateful {
-            return Err(Error::new(
-                ErrorKind::Stateful,
-                format!(
-                    "{} changes the state of its connection, and this one is shared; lease one of your own with \
-                     get_client() (rk_connection_lease() in C)",
-                    String::from_utf8_lossy(name).to_uppercase()
-                ),
-            ));
+            return Err(stateful(name));
         }
         let open = self.open()?;
         let time = within.unwrap_or_else(|| patience(open.timeout, &reading));
@@ -194,6 +197,11 @@ impl Client {
         Lease::take(node, time, time)
     }
 
+    /// Many commands at once: see [`Pipeline`].
+    pub fn pipeline(&self) -> Pipeline<'static> {
+        Pipeline::on(Road::Shared(self.clone()))
+    }
+
     /// The seeds' manner: neutral values instead of errors.
     pub fn lenient(&self) -> Lenient {
         Lenient::new(self.clone())
@@ -210,6 +218,17 @@ fn pack_any<'a>(out: &'a mut Vec<u8>, args: &impl ToRedisArgs) -> &'a [u8] {
     let mut packer = Packer::empty(out);
     packer.any(args);
     packer.finish().0
+}
+
+fn stateful(name: &[u8]) -> Error {
+    Error::new(
+        ErrorKind::Stateful,
+        format!(
+            "{} changes the state of its connection, and this one is shared; lease one of your own with get_client() \
+             (rk_connection_lease() in C)",
+            String::from_utf8_lossy(name).to_uppercase()
+        ),
+    )
 }
 
 /// How long a command may take that blocks for as long as it says itself.
@@ -255,6 +274,10 @@ fn truth(reply: &mut Reply) -> Result<bool> {
         Kind::Status => Ok(true),
         _ => integer(reply).map(|n| n != 0),
     }
+}
+
+fn value_of(reply: &mut Reply) -> Result<redis::Value> {
+    std::mem::take(reply).into_value()
 }
 
 fn nothing(_: &mut Reply) -> Result<()> {

@@ -83,6 +83,23 @@ impl<'a> Packer<'a> {
         }
     }
 
+    /// The number of keys, and the keys; there may be none.
+    pub(crate) fn counted_keys(&mut self, values: &impl ToRedisArgs) -> Result<()> {
+        let count = values.num_of_args();
+        self.number(count as i64);
+        let start = self.out.len();
+        match self.any(values) {
+            n if n != count => Err(Error::argument(format!(
+                "keys: they say that they are {count}, and come to {n}"
+            ))),
+            0 => Ok(()),
+            _ => {
+                self.note_key(start);
+                Ok(())
+            }
+        }
+    }
+
     pub(crate) fn key_and_number(&mut self, key: &impl ToRedisArgs, number: i64) -> Result<()> {
         self.key(key)?;
         self.number(number);
@@ -169,23 +186,42 @@ impl Drop for Piecemeal<'_, '_> {
 
 /// The arguments of a command that was packed before; none if that is not one whole command.
 pub(crate) fn unpack(packed: &[u8]) -> Option<Vec<&[u8]>> {
-    fn length<'a>(rest: &mut &'a [u8], sigil: u8) -> Option<usize> {
-        let end = rest.iter().position(|b| *b == b'\r')?;
-        let (line, behind): (&'a [u8], &'a [u8]) = rest.split_at(end);
-        *rest = behind.strip_prefix(b"\r\n")?;
-        let digits = line.strip_prefix(&[sigil])?;
-        std::str::from_utf8(digits).ok()?.parse().ok()
-    }
     let mut rest = packed;
-    let count = length(&mut rest, b'*')?;
-    let mut args = Vec::with_capacity(count.min(packed.len() / 4));
+    let args = next_command(&mut rest)?;
+    rest.is_empty().then_some(args)
+}
+
+/// The commands that were packed one behind the other, each still packed; none if that is not what they are.
+pub(crate) fn unpack_all(packed: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut commands = Vec::new();
+    let mut rest = packed;
+    while !rest.is_empty() {
+        let before = rest;
+        next_command(&mut rest)?;
+        commands.push(&before[..before.len() - rest.len()]);
+    }
+    Some(commands)
+}
+
+fn next_command<'a>(rest: &mut &'a [u8]) -> Option<Vec<&'a [u8]>> {
+    let count = length(rest, b'*')?;
+    // Each takes six bytes at least, so that what is merely announced reserves nothing.
+    let mut args = Vec::with_capacity(count.min(rest.len() / 6));
     for _ in 0..count {
-        let length = length(&mut rest, b'$')?;
+        let length = length(rest, b'$')?;
         let (arg, behind) = rest.split_at_checked(length)?;
-        rest = behind.strip_prefix(b"\r\n")?;
+        *rest = behind.strip_prefix(b"\r\n")?;
         args.push(arg);
     }
-    rest.is_empty().then_some(args)
+    Some(args)
+}
+
+fn length(rest: &mut &[u8], sigil: u8) -> Option<usize> {
+    let end = rest.iter().position(|b| *b == b'\r')?;
+    let (line, behind) = rest.split_at(end);
+    *rest = behind.strip_prefix(b"\r\n")?;
+    let digits = line.strip_prefix(&[sigil])?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 #[cfg(test)]

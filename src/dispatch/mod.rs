@@ -9,13 +9,13 @@ mod table;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock;
+use crate::clock::{self, Deadline};
 use crate::config::{Settings, Target};
 use crate::error::{Error, ErrorKind, Outcome, Result};
-use crate::node::Node;
+use crate::node::{Batch, Node};
 use crate::stats::Counters;
 use crate::topology::Topology;
-use crate::transport::Reply;
+use crate::transport::{Kind, Reached, Reply};
 
 pub(crate) use request::{Class, Request};
 pub(crate) use table::{Reading, answers_otherwise, read};
@@ -82,9 +82,40 @@ impl Dispatch {
         request: &Request<'_>,
         reply: &mut Reply,
     ) -> Result<()> {
+        self.counted(request.class, request.deadline, pick, |node| {
+            self.attempt(node, request, reply)
+        })
+    }
+
+    /// Sends packed requests together and reads their replies, which become the elements of one array. Errors among
+    /// them stay there. `class` is that of the one that may do least.
+    pub(crate) fn call_many(
+        &self,
+        batch: &Batch<'_>,
+        class: Class,
+        replies: &mut Reply,
+        reached: &mut Reached,
+    ) -> Result<()> {
+        let pick = || self.topology.home().map(|node| &**node);
+        self.counted(class, batch.deadline, pick, |node| {
+            node.call_many(batch, replies, reached)?;
+            match all_refused(replies) {
+                None => Ok(()),
+                Some(error) => Err(error.on_node(&node.name)),
+            }
+        })
+    }
+
+    fn counted<'n>(
+        &'n self,
+        class: Class,
+        deadline: Deadline,
+        pick: impl Fn() -> Result<&'n Node>,
+        attempt: impl FnMut(&Node) -> Result<()>,
+    ) -> Result<()> {
         self.counters.calls.add();
         let mut in_doubt = false;
-        let result = self.attempts(pick, request, reply, &mut in_doubt);
+        let result = self.attempts(class, deadline, pick, attempt, &mut in_doubt);
         result.map_err(|error| {
             self.counters.failed(&error);
             match in_doubt {
@@ -97,9 +128,10 @@ impl Dispatch {
     /// `in_doubt`: an attempt ended without an answer. No later one takes that doubt away.
     fn attempts<'n>(
         &'n self,
+        class: Class,
+        deadline: Deadline,
         pick: impl Fn() -> Result<&'n Node>,
-        request: &Request<'_>,
-        reply: &mut Reply,
+        mut attempt: impl FnMut(&Node) -> Result<()>,
         in_doubt: &mut bool,
     ) -> Result<()> {
         let mut tries = 0;
@@ -110,7 +142,7 @@ impl Dispatch {
                 return Err(Error::closed());
             }
             let node = pick()?;
-            let error = match self.attempt(node, request, reply) {
+            let error = match attempt(node) {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
@@ -119,7 +151,7 @@ impl Dispatch {
                 return Err(before.unwrap_or(error));
             }
             *in_doubt |= error.outcome() == Outcome::Unknown;
-            match self.verdict(&error, request.class) {
+            match self.verdict(&error, class) {
                 Verdict::Final => return Err(error),
                 Verdict::Again if tries >= self.settings.retries => return Err(error),
                 Verdict::Again | Verdict::Patience => {}
@@ -133,7 +165,7 @@ impl Dispatch {
                 (0, ErrorKind::Io) => Duration::ZERO,
                 _ => clock::between(pause / 2, pause),
             };
-            if request.deadline.remaining().is_none_or(|left| left <= wait) {
+            if deadline.remaining().is_none_or(|left| left <= wait) {
                 return Err(error);
             }
             self.topology.fleet.closing.sleep(wait);
@@ -171,6 +203,15 @@ impl Dispatch {
             (Outcome::Unknown, _) => Verdict::Final,
         }
     }
+}
+
+/// Every command was refused, for a reason that passes: as if one request had been.
+fn all_refused(replies: &Reply) -> Option<Error> {
+    let all = replies.children(replies.root());
+    let first = all.first().filter(|entry| entry.kind == Kind::Error)?;
+    let error = Error::from_server(replies.bytes_of(first));
+    let passes = matches!(error.kind(), ErrorKind::Loading | ErrorKind::ReadOnly);
+    (passes && all.iter().all(|entry| entry.kind == Kind::Error)).then_some(error)
 }
 
 /// An error reply to a request of this class. A script may have done half its work before its error.

@@ -91,6 +91,17 @@ impl Node {
         Held::take(self, deadline)?.call(request, reply, started, deadline)
     }
 
+    /// Sends packed requests on a connection of the pool and reads their replies.
+    pub(crate) fn call_many(
+        &self,
+        batch: &Batch<'_>,
+        replies: &mut Reply,
+        reached: &mut Reached,
+    ) -> Result<()> {
+        *reached = Reached::default();
+        Held::take(self, batch.deadline)?.call_many(batch, replies, reached)
+    }
+
     /// A slot's permit: from a pool that has one free, or else in the queue of the next in turn.
     fn permit(&self, deadline: Deadline) -> Result<usize> {
         self.condition
@@ -310,7 +321,6 @@ impl<N: Deref<Target = Node>> Held<N> {
         replies: &mut Reply,
         reached: &mut Reached,
     ) -> Result<()> {
-        *reached = Reached::default();
         self.ready(batch.started, batch.deadline)?;
         self.call_many_open(batch, replies, reached)
     }
@@ -327,10 +337,7 @@ impl<N: Deref<Target = Node>> Held<N> {
         })
     }
 
-    fn with_open(
-        &mut self,
-        work: impl FnOnce(&mut Connection) -> Result<()>,
-    ) -> Result<()> {
+    fn with_open(&mut self, work: impl FnOnce(&mut Connection) -> Result<()>) -> Result<()> {
         let slot = self.slot.as_mut().expect("given back only by drop");
         // Out of the slot while the call lasts: whatever ends it early, a panic included, closes the connection.
         let Some(mut connection) = slot.connection.take() else {

@@ -21,7 +21,7 @@ impl Reply {
         }
     }
 
-    fn value_of(&self, entry: &Entry) -> Result<Value> {
+    pub(crate) fn value_of(&self, entry: &Entry) -> Result<Value> {
         match entry.kind {
             Kind::Array => self.values_of(self.children(entry)).map(Value::Array),
             Kind::Set => self.values_of(self.children(entry)).map(Value::Set),

@@ -1,0 +1,413 @@
+//! Many commands at once: packed as they are added, sent together, answered together.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use redis::{FromRedisValue, ToRedisArgs};
+
+use crate::client::packer::{Packer, unpack};
+use crate::client::{Client, Lease, reply_type, stateful};
+use crate::clock::Deadline;
+use crate::dispatch::{self, Class};
+use crate::error::{Error, ErrorKind, Outcome, Result};
+use crate::node::Batch;
+use crate::transport::{Entry, Kind, Reached, Reply, command};
+
+/// A pipeline that is empty again keeps this much memory, and gives back what is more.
+const KEPT: usize = 1 << 20;
+
+/// Commands that go to the server in one go. Their replies come back in the same order; an error among them is the
+/// answer to its own command and does not stop the others.
+///
+/// ```
+/// # fn main() -> redkeep::Result<()> {
+/// let keep = redkeep::Manager::open("embedded://")?;
+/// let mut pipe = keep.pipeline();
+/// pipe.command(("SET", "a", 1))?.command(("INCR", "a"))?.command(("LPUSH", "a", "x"))?;
+/// let replies = pipe.execute()?;
+/// assert_eq!(replies.get::<i64>(1)?, 2);
+/// assert_eq!(replies.get::<i64>(2).unwrap_err().code(), Some("WRONGTYPE"));
+/// # Ok(()) }
+/// ```
+///
+/// One deadline, `command_timeout` unless [`within`](Pipeline::within) says otherwise, covers all of it. If the
+/// connection breaks, [`execute`](Pipeline::execute) fails and [`outcome`](Pipeline::outcome) tells for each command
+/// what became of it; a pipeline of nothing but commands that may be sent twice is sent again by itself. It keeps its
+/// memory from one use to the next.
+pub struct Pipeline<'c> {
+    road: Road<'c>,
+    pub(crate) load: Load,
+}
+
+/// Where a pipeline goes.
+pub(crate) enum Road<'c> {
+    Shared(Client),
+    Own(&'c mut Lease),
+}
+
+/// What a pipeline carries, whichever way it goes.
+#[derive(Default)]
+pub(crate) struct Load {
+    packed: Vec<u8>,
+    marks: Vec<Mark>,
+    atomic: bool,
+    within: Option<Duration>,
+    /// How long its commands may block in the server, by what they say themselves: none is for ever.
+    blocks: Option<Duration>,
+    pub(crate) stateful: bool,
+    replies: Reply,
+    /// How the last execution ended, by command; empty when all were answered.
+    outcomes: Vec<Option<Outcome>>,
+    scratch: Vec<u8>,
+    /// Scripts whose text it brings along, by their digest.
+    scripts: Vec<Arc<str>>,
+}
+
+/// One command of it.
+#[derive(Clone, Copy)]
+struct Mark {
+    /// Where it ends in the packed bytes.
+    end: usize,
+    class: Class,
+}
+
+impl<'c> Pipeline<'c> {
+    pub(crate) fn on(road: Road<'c>) -> Pipeline<'c> {
+        Pipeline {
+            road,
+            load: Load::default(),
+        }
+    }
+
+    /// Adds a command; see [`Client::command`] for its form. One that changes the state of its connection is refused,
+    /// unless the connection is a leased one.
+    pub fn command(&mut self, args: impl ToRedisArgs) -> Result<&mut Pipeline<'c>> {
+        let own = matches!(self.road, Road::Own(_));
+        self.load.add(&args, own)?;
+        Ok(self)
+    }
+
+    /// Whether the commands are executed as one transaction (MULTI, EXEC): all of them, with nobody else's in
+    /// between, or, if the server refuses one beforehand, none; the error is then of kind
+    /// [`ExecAbort`](ErrorKind::ExecAbort). Off by default, and again after each execution.
+    pub fn atomic(&mut self, on: bool) -> &mut Pipeline<'c> {
+        self.load.set_atomic(on);
+        self
+    }
+
+    /// The deadline for all of it, from the moment it is executed.
+    pub fn within(&mut self, time: Duration) -> &mut Pipeline<'c> {
+        self.load.within = Some(time);
+        self
+    }
+
+    /// How many commands it holds.
+    pub fn len(&self) -> usize {
+        self.load.marks.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.load.marks.is_empty()
+    }
+
+    /// Takes all commands out again.
+    pub fn clear(&mut self) {
+        self.load.clear();
+    }
+
+    /// Sends the commands and reads all replies. Afterwards the pipeline is empty, however this ended.
+    pub fn execute(&mut self) -> Result<Replies<'_>> {
+        match &mut self.road {
+            Road::Shared(client) => client.execute(&mut self.load),
+            Road::Own(lease) => lease.execute(&mut self.load),
+        }
+    }
+
+    /// As [`execute`](Pipeline::execute), and turns all replies into one type, a tuple or a vector; the first error
+    /// among the replies is the error of the whole.
+    ///
+    /// ```
+    /// # fn main() -> redkeep::Result<()> {
+    /// # let keep = redkeep::Manager::open("embedded://")?;
+    /// let mut pipe = keep.pipeline();
+    /// pipe.atomic(true).command(("INCR", "visits"))?.command(("EXPIRE", "visits", 60))?;
+    /// let (visits, expires): (i64, bool) = pipe.query()?;
+    /// assert_eq!((visits, expires), (1, true));
+    /// # Ok(()) }
+    /// ```
+    pub fn query<T: FromRedisValue>(&mut self) -> Result<T> {
+        self.execute()?.all()
+    }
+
+    /// After an execution that failed: what became of the command at this place. None if it was answered.
+    pub fn outcome(&self, index: usize) -> Option<Outcome> {
+        self.load.outcomes.get(index).copied().flatten()
+    }
+}
+
+impl Client {
+    pub(crate) fn execute<'l>(&self, load: &'l mut Load) -> Result<Replies<'l>> {
+        load.run(self.timeout()?, |batch, class, replies, reached| {
+            self.dispatch()?.call_many(batch, class, replies, reached)
+        })
+    }
+}
+
+impl Load {
+    pub(crate) fn add(&mut self, args: &impl ToRedisArgs, own_connection: bool) -> Result<()> {
+        self.add_with(own_connection, |packer| {
+            packer.any(args);
+            Ok(())
+        })
+    }
+
+    pub(crate) fn add_with(
+        &mut self,
+        own_connection: bool,
+        pack: impl FnOnce(&mut Packer<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut packer = Packer::empty(&mut scratch);
+        let result =
+            pack(&mut packer).and_then(|()| self.add_packed(packer.finish().0, own_connection));
+        self.scratch = scratch;
+        result
+    }
+
+    /// Whether this script's text is in it already; from now on it is.
+    pub(crate) fn brings(&mut self, digest: &Arc<str>) -> bool {
+        let known = self.scripts.contains(digest);
+        if !known {
+            self.scripts.push(digest.clone());
+        }
+        known
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.marks.is_empty()
+    }
+
+    pub(crate) fn add_packed(&mut self, packed: &[u8], own_connection: bool) -> Result<()> {
+        let args = unpack(packed).unwrap_or_default();
+        let Some(name) = args.first() else {
+            return Err(Error::argument("command: it has no name"));
+        };
+        let reading = dispatch::read(&args);
+        if reading.stateful {
+            let sub = args.get(1).copied();
+            if !own_connection || dispatch::answers_otherwise(name, sub) {
+                return Err(stateful(name));
+            }
+            self.stateful = true;
+        }
+        if let Some(time) = reading.blocks {
+            let so_far = self.blocks.unwrap_or_default();
+            self.blocks = Some(time.map_or(Duration::MAX, |time| so_far.saturating_add(time)));
+        }
+        self.packed.extend_from_slice(packed);
+        self.marks.push(Mark {
+            end: self.packed.len(),
+            class: reading.class,
+        });
+        Ok(())
+    }
+
+    pub(crate) fn set_atomic(&mut self, on: bool) {
+        self.atomic = on;
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.scripts.clear();
+        self.packed.clear();
+        self.packed.shrink_to(KEPT);
+        self.marks.clear();
+        self.marks.shrink_to(KEPT / size_of::<Mark>());
+        self.atomic = false;
+        self.within = None;
+        self.blocks = None;
+        self.stateful = false;
+    }
+
+    /// Executes by way of `send`, which gets the packed commands, what may be done with them, and room for the
+    /// replies. Afterwards it is empty.
+    pub(crate) fn run(
+        &mut self,
+        timeout: Duration,
+        send: impl FnOnce(&Batch<'_>, Class, &mut Reply, &mut Reached) -> Result<()>,
+    ) -> Result<Replies<'_>> {
+        self.outcomes.clear();
+        self.replies.clear();
+        self.replies.trim(KEPT);
+        self.replies.root = Entry::scalar(Kind::Array, 0);
+        let result = match self.marks.is_empty() {
+            true => Ok(()),
+            false => self.run_some(timeout, send),
+        };
+        self.clear();
+        result.map(|()| Replies(&self.replies))
+    }
+
+    fn run_some(
+        &mut self,
+        timeout: Duration,
+        send: impl FnOnce(&Batch<'_>, Class, &mut Reply, &mut Reached) -> Result<()>,
+    ) -> Result<()> {
+        let count = self.marks.len();
+        let patience = timeout.saturating_add(self.blocks.unwrap_or_default());
+        let started = Instant::now();
+        let mut batch = Batch {
+            bytes: &self.packed,
+            count,
+            started,
+            deadline: Deadline::at(started, self.within.unwrap_or(patience)),
+        };
+        let class = match self.marks.iter().all(|mark| mark.class.may_repeat()) {
+            true => Class::Repeatable,
+            false => Class::Once,
+        };
+        let mut reached = Reached::default();
+        if !self.atomic {
+            let result = send(&batch, class, &mut self.replies, &mut reached);
+            return result.inspect_err(|error| self.settle(error, &reached));
+        }
+        let mut whole = Vec::with_capacity(self.packed.len() + 32);
+        command(&mut whole, &[b"MULTI"]);
+        whole.extend_from_slice(&self.packed);
+        command(&mut whole, &[b"EXEC"]);
+        batch.bytes = &whole;
+        batch.count = count + 2;
+        send(&batch, class, &mut self.replies, &mut reached)
+            .map_err(|error| match reached.sent < whole.len() {
+                // Without its EXEC, the server threw the transaction away.
+                true => error.outcome_is(Outcome::NotSent),
+                false => error,
+            })
+            .and_then(|()| executed(&mut self.replies, count))
+            .inspect_err(|error| self.outcomes = vec![Some(error.outcome()); count])
+    }
+
+    /// Works out, for a batch that broke, what became of each command.
+    fn settle(&mut self, error: &Error, reached: &Reached) {
+        let mut start = 0;
+        for (i, mark) in self.marks.iter().enumerate() {
+            self.outcomes.push(match start {
+                _ if i < reached.answered => None,
+                // A refusal, or a doubt from an earlier attempt, holds for all of them.
+                _ if error.outcome() == Outcome::Refused || reached.sent == 0 => {
+                    Some(error.outcome())
+                }
+                start if start >= reached.sent => Some(Outcome::NotSent),
+                _ => Some(Outcome::Unknown),
+            });
+            start = mark.end;
+        }
+    }
+}
+
+/// What became of MULTI, `count` commands and EXEC. On success the reply becomes what EXEC brought.
+fn executed(replies: &mut Reply, count: usize) -> Result<()> {
+    let all = replies.children(replies.root());
+    let (first, queued, exec) = (all[0], &all[1..=count], all[count + 1]);
+    if first.kind == Kind::Error {
+        return Err(Error::from_server(replies.bytes_of(&first)));
+    }
+    match exec.kind {
+        Kind::Error => {
+            let error = Error::from_server(replies.bytes_of(&exec));
+            let cause = queued.iter().position(|entry| entry.kind == Kind::Error);
+            Err(match cause {
+                None => error,
+                Some(at) => error.caused_by(Refusal {
+                    at,
+                    error: Error::from_server(replies.bytes_of(&queued[at])),
+                }),
+            })
+        }
+        Kind::Array => {
+            replies.root = exec;
+            Ok(())
+        }
+        // The one thing that makes it nil.
+        Kind::Nil => Err(Error::new(
+            ErrorKind::Watched,
+            "a watched key was changed by somebody else; nothing was executed",
+        )
+        .outcome_is(Outcome::Refused)),
+        _ => Err(reply_type("EXEC was not answered by an array".into())),
+    }
+}
+
+/// Why a transaction was thrown away.
+#[derive(Debug)]
+struct Refusal {
+    at: usize,
+    error: Error,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "command {}: {}", self.at, self.error.message())
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// The replies to a pipeline, in the order of its commands.
+pub struct Replies<'a>(&'a Reply);
+
+impl Replies<'_> {
+    /// How many there are: as many as there were commands.
+    pub fn len(&self) -> usize {
+        self.0.root().len
+    }
+
+    /// Whether the pipeline was empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The reply to the command at this place, as the type asked for, or the error that it got.
+    pub fn get<T: FromRedisValue>(&self, index: usize) -> Result<T> {
+        let entries = self.0.children(self.0.root());
+        let entry = entries.get(index).ok_or_else(|| {
+            Error::argument(format!(
+                "index: {index} is beyond the last of {} replies",
+                entries.len()
+            ))
+        })?;
+        if entry.kind == Kind::Error {
+            return Err(Error::from_server(self.0.bytes_of(entry)));
+        }
+        let value = self.0.value_of(entry)?;
+        T::from_redis_value(value).map_err(|why| reply_type(why.to_string()))
+    }
+
+    /// All replies as one type; the first error among them is the error of the whole.
+    pub fn all<T: FromRedisValue>(&self) -> Result<T> {
+        let entries = self.0.children(self.0.root());
+        if let Some(entry) = entries.iter().find(|entry| entry.kind == Kind::Error) {
+            return Err(Error::from_server(self.0.bytes_of(entry)));
+        }
+        let values = redis::Value::Array(self.values()?);
+        T::from_redis_value(values).map_err(|why| reply_type(&why))
+    }
+
+    /// All replies as they are, errors among them.
+    pub(crate) fn values(&self) -> Result<Vec<redis::Value>> {
+        let entries = self.0.children(self.0.root());
+        entries.iter().map(|entry| self.0.value_of(entry)).collect()
+    }
+}
+
+impl std::fmt::Debug for Pipeline<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pipeline({} commands)", self.len())
+    }
+}
+
+impl std::fmt::Debug for Replies<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Replies({})", self.len())
+    }
+}

@@ -1,0 +1,116 @@
+//! Lua scripts, called by their digest.
+
+use std::sync::Arc;
+
+use redis::{FromRedisValue, ToRedisArgs};
+
+use crate::client::{Client, Packer, Pipeline, typed};
+use crate::dispatch::Class;
+use crate::error::{ErrorKind, Result};
+use crate::transport::Reply;
+
+/// A Lua script and its digest. Make it once and keep it: calls then send the digest alone, and the text only where
+/// the server does not know it yet.
+///
+/// ```
+/// # fn main() -> redkeep::Result<()> {
+/// # let keep = redkeep::Manager::open("embedded://")?;
+/// use redkeep::Script;
+///
+/// let add_up = Script::new("return redis.call('INCRBY', KEYS[1], ARGV[1])");
+/// let sum: i64 = keep.eval(&add_up, "sum", 5)?;
+/// assert_eq!(sum, 5);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Script {
+    text: Arc<str>,
+    digest: Arc<str>,
+}
+
+impl Script {
+    /// A script of this text. It is not sent before it is called.
+    pub fn new(text: &str) -> Script {
+        Script {
+            text: text.into(),
+            digest: redis::Script::new(text).get_hash().into(),
+        }
+    }
+
+    /// The SHA-1 of its text, by which the server knows it.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+}
+
+impl Client {
+    /// Calls a script with its keys and arguments, each one value or several. It is not repeated when it is not known
+    /// whether it was executed.
+    pub fn eval<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        keys: impl ToRedisArgs,
+        args: impl ToRedisArgs,
+    ) -> Result<T> {
+        self.eval_raw(script, &keys, &args, typed)
+    }
+
+    pub(crate) fn eval_raw<T>(
+        &self,
+        script: &Script,
+        keys: &impl ToRedisArgs,
+        args: &impl ToRedisArgs,
+        read: impl Fn(&mut Reply) -> Result<T>,
+    ) -> Result<T> {
+        let known = self.run(
+            "EVALSHA",
+            Class::Script,
+            |to| call(to, &script.digest, keys, args),
+            &read,
+        );
+        match known {
+            // EVAL brings the text along, and the server keeps it.
+            Err(error) if error.kind() == ErrorKind::NoScript => self.run(
+                "EVAL",
+                Class::Script,
+                |to| call(to, &script.text, keys, args),
+                read,
+            ),
+            other => other,
+        }
+    }
+}
+
+/// What follows the command's name: the script, the number of keys, the keys, the arguments.
+fn call(
+    to: &mut Packer<'_>,
+    script: &str,
+    keys: &impl ToRedisArgs,
+    args: &impl ToRedisArgs,
+) -> Result<()> {
+    to.bytes(script.as_bytes());
+    to.counted_keys(keys)?;
+    to.any(args);
+    Ok(())
+}
+
+impl<'c> Pipeline<'c> {
+    /// Adds the call of a script. The first call of each script in a pipeline brings its text along, the others its
+    /// digest alone, so that the server always knows it.
+    pub fn eval(
+        &mut self,
+        script: &Script,
+        keys: impl ToRedisArgs,
+        args: impl ToRedisArgs,
+    ) -> Result<&mut Pipeline<'c>> {
+        let (name, text) = match self.load.brings(&script.digest) {
+            false => ("EVAL", &script.text),
+            true => ("EVALSHA", &script.digest),
+        };
+        self.load.add_with(false, |packer| {
+            packer.bytes(name.as_bytes());
+            call(packer, text, &keys, &args)
+        })?;
+        Ok(self)
+    }
+}

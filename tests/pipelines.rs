@@ -1,0 +1,198 @@
+//! Pipelines and transactions.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use redkeep::{ErrorKind, Manager, Outcome};
+use support::{Fault, Proxy, Server, Way};
+
+#[test]
+fn replies_come_in_order_and_errors_stay_with_their_commands() {
+    let server = Server::start();
+    for protocol in [2, 3] {
+        let keep = Manager::open(&format!("{}?protocol={protocol}", server.url())).unwrap();
+        let mut pipe = keep.pipeline();
+        for i in 0..100 {
+            pipe.command(("SET", format!("k{i}"), i)).unwrap();
+        }
+        pipe.command(("LPUSH", "k5", "x")).unwrap();
+        for i in 0..100 {
+            pipe.command(("GET", format!("k{i}"))).unwrap();
+        }
+        let replies = pipe.execute().unwrap();
+        assert_eq!(replies.len(), 201);
+        let error = replies.get::<i64>(100).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WrongType);
+        for i in 0..100 {
+            assert_eq!(replies.get::<usize>(101 + i).unwrap(), i);
+        }
+        assert!(pipe.is_empty());
+        assert_eq!(pipe.execute().unwrap().len(), 0);
+    }
+}
+
+#[test]
+fn a_pipeline_is_one_round_trip_and_its_memory_serves_again() {
+    let server = Server::start();
+    let keep = Manager::open(&server.url()).unwrap();
+    let proxy = Proxy::to(server.address());
+    let slow = Manager::open(&proxy.url()).unwrap();
+    slow.ping().unwrap();
+    proxy.set(Way::Both, Fault::Delay(Duration::from_millis(30)));
+    let mut pipe = slow.pipeline();
+    for round in 0..3 {
+        for i in 0..500 {
+            pipe.command(("INCRBY", format!("n{i}"), round)).unwrap();
+        }
+        let started = Instant::now();
+        assert_eq!(pipe.execute().unwrap().len(), 500);
+        // 500 round trips would take 30 s.
+        assert!(started.elapsed() < Duration::from_secs(3));
+    }
+    assert_eq!(keep.get::<i64>("n7").unwrap(), Some(3));
+}
+
+#[test]
+fn a_million_commands_in_one_pipeline() {
+    let server = Server::start();
+    let keep = Manager::open(&server.unix_url()).unwrap();
+    let mut pipe = keep.pipeline();
+    pipe.within(Duration::from_secs(120));
+    for i in 0..1_000_000 {
+        pipe.command(("SET", i % 1000, i)).unwrap();
+    }
+    let replies = pipe.execute().unwrap();
+    assert_eq!(replies.len(), 1_000_000);
+    assert_eq!(replies.get::<String>(999_999).unwrap(), "OK");
+    assert_eq!(keep.get::<i64>(999).unwrap(), Some(999_999));
+}
+
+#[test]
+fn large_replies_come_while_large_requests_still_go() {
+    let server = Server::start();
+    let keep = Manager::open(&server.url()).unwrap();
+    keep.set("big", vec![b'x'; 1 << 20]).unwrap();
+    let mut pipe = keep.pipeline();
+    pipe.within(Duration::from_secs(60));
+    for i in 0..60 {
+        pipe.command(("GET", "big")).unwrap();
+        pipe.command(("SET", format!("b{i}"), vec![b'y'; 1 << 20]))
+            .unwrap();
+    }
+    let replies = pipe.execute().unwrap();
+    for i in 0..60 {
+        assert_eq!(replies.get::<Vec<u8>>(2 * i).unwrap().len(), 1 << 20);
+    }
+}
+
+#[test]
+fn an_atomic_pipeline_is_all_or_nothing() {
+    let server = Server::start();
+    let keep = Manager::open(&server.url()).unwrap();
+    let mut pipe = keep.pipeline();
+    pipe.atomic(true);
+    pipe.command(("SET", "a", "text")).unwrap();
+    pipe.command(("INCR", "a")).unwrap();
+    pipe.command(("GET", "a")).unwrap();
+    let replies = pipe.execute().unwrap();
+    assert_eq!(replies.len(), 3);
+    // An error while it runs is the answer to its own command.
+    assert_eq!(
+        replies.get::<i64>(1).unwrap_err().kind(),
+        ErrorKind::NotANumber
+    );
+    assert_eq!(replies.get::<String>(2).unwrap(), "text");
+
+    pipe.atomic(true);
+    pipe.command(("SET", "a", "other")).unwrap();
+    pipe.command(("GET", "too", "many", "words")).unwrap();
+    let error = pipe.execute().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ExecAbort);
+    assert_eq!(error.outcome(), Outcome::Refused);
+    assert!(error.to_string().contains("command 1"), "{error}");
+    assert_eq!(pipe.outcome(0), Some(Outcome::Refused));
+    assert_eq!(keep.get::<String>("a").unwrap().as_deref(), Some("text"));
+    // The error is over: the pipeline serves again.
+    pipe.command(("GET", "a")).unwrap();
+    assert_eq!(pipe.execute().unwrap().get::<String>(0).unwrap(), "text");
+}
+
+#[test]
+fn a_stateful_command_is_refused_when_it_is_added() {
+    let server = Server::start();
+    let keep = Manager::open(&server.url()).unwrap();
+    let mut pipe = keep.pipeline();
+    for bad in ["MULTI", "exec", "WATCH", "SUBSCRIBE"] {
+        assert_eq!(pipe.command(bad).unwrap_err().kind(), ErrorKind::Stateful);
+    }
+    assert_eq!(
+        pipe.command(Vec::<String>::new()).unwrap_err().kind(),
+        ErrorKind::Argument
+    );
+    assert!(pipe.is_empty());
+    let mut one = keep.client().dedicated().unwrap();
+    let error = one.pipeline().command("EXEC").unwrap().query::<()>();
+    assert_eq!(error.unwrap_err().message(), "ERR EXEC without MULTI");
+    let mut pipe = one.pipeline();
+    pipe.command("MULTI").unwrap();
+    pipe.command(("INCR", "n")).unwrap();
+    pipe.command("EXEC").unwrap();
+    let (_, _, (n,)): (String, String, (i64,)) = pipe.query().unwrap();
+    assert_eq!(n, 1);
+}
+
+#[test]
+fn a_frozen_server_holds_no_pipeline_past_its_deadline() {
+    let server = Server::start();
+    let keep = Manager::open(&server.url()).unwrap();
+    keep.ping().unwrap();
+    server.freeze();
+    let mut pipe = keep.pipeline();
+    pipe.within(Duration::from_millis(200));
+    for i in 0..1000 {
+        pipe.command(("INCR", i)).unwrap();
+    }
+    let started = Instant::now();
+    let error = pipe.execute().unwrap_err();
+    assert!(started.elapsed() < Duration::from_millis(600));
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert_eq!(pipe.outcome(0), Some(Outcome::Unknown));
+}
+
+#[test]
+fn a_pipeline_that_breaks_tells_what_became_of_each_command() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.address());
+    let keep = Manager::open(&proxy.url()).unwrap();
+    keep.ping().unwrap();
+    // Three replies of `:1\r\n` come, and half of the fourth.
+    proxy.set(Way::ToClient, Fault::CloseAfter(14));
+    let mut pipe = keep.pipeline();
+    for i in 0..10 {
+        pipe.command(("INCR", format!("n{i}"))).unwrap();
+    }
+    let error = pipe.execute().unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Unknown);
+    for i in 0..10 {
+        let expected = (i >= 3).then_some(Outcome::Unknown);
+        assert_eq!(pipe.outcome(i), expected, "command {i}");
+    }
+    proxy.heal();
+    // Nothing was sent twice.
+    for i in 0..10 {
+        assert_eq!(keep.get::<i64>(format!("n{i}")).unwrap(), Some(1));
+    }
+}
+
+#[test]
+fn a_pipeline_of_reads_survives_a_lost_connection() {
+    let server = Server::start();
+    let keep = Manager::open(&server.url()).unwrap();
+    keep.set("a", 1).unwrap();
+    server.kill_clients();
+    let mut pipe = keep.pipeline();
+    pipe.command(("GET", "a")).unwrap();
+    pipe.command(("SET", "b", 2)).unwrap();
+    assert_eq!(pipe.execute().unwrap().get::<i64>(0).unwrap(), 1);
+}
