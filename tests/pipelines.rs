@@ -196,3 +196,90 @@ fn a_pipeline_of_reads_survives_a_lost_connection() {
     pipe.command(("SET", "b", 2)).unwrap();
     assert_eq!(pipe.execute().unwrap().get::<i64>(0).unwrap(), 1);
 }
+
+#[test]
+fn a_transaction_begins_anew_when_a_watched_key_changes() {
+    let server = Server::start();
+    let keep = Manager::open(&server.url()).unwrap();
+    keep.set("n", 1).unwrap();
+    let mut rounds = 0;
+    let (n,): (i64,) = keep
+        .transaction("n", |tx| {
+            let n: i64 = tx.read(("GET", "n"))?;
+            rounds += 1;
+            if rounds < 4 {
+                keep.incr("n", 10)?;
+            }
+            tx.command(("INCRBY", "n", n))?;
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!((rounds, n), (4, 62));
+}
+
+#[test]
+fn a_watch_that_never_wins_ends() {
+    let server = Server::start();
+    let keep = Manager::open(&server.url()).unwrap();
+    let error = keep
+        .transaction::<()>("n", |tx| {
+            keep.incr("n", 1)?;
+            tx.command(("SET", "n", "mine"))?;
+            Ok(())
+        })
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Watched);
+    assert_eq!(error.outcome(), Outcome::Refused);
+    assert!(error.to_string().contains("16 times"), "{error}");
+    assert_eq!(keep.get::<i64>("n").unwrap(), Some(16));
+}
+
+#[test]
+fn a_transaction_leaves_no_watch_behind_whichever_way_it_ends() {
+    let server = Server::start();
+    let keep = Manager::open(&format!("{}?max_connections=1", server.url())).unwrap();
+    let failing = keep.transaction::<()>("n", |tx| {
+        tx.read::<Option<i64>>(("GET", "n"))?;
+        tx.command("MULTI").map(drop)
+    });
+    assert_eq!(failing.unwrap_err().kind(), ErrorKind::Stateful);
+    keep.transaction::<()>("n", |_| Ok(())).unwrap();
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        keep.transaction::<()>("n", |_| panic!("on purpose"))
+    }));
+    assert!(panicked.is_err());
+    // Were the key still watched, this would come back nil.
+    keep.set("n", 5).unwrap();
+    let mut pipe = keep.pipeline();
+    pipe.atomic(true).command(("GET", "n")).unwrap();
+    assert_eq!(pipe.query::<(i64,)>().unwrap(), (5,));
+    // A first connection, and one more in place of the one that was left in the middle of a panic.
+    let pool = keep.fetch_pool_status().nodes[0].pools[0];
+    assert!(pool.opened <= 2, "{pool:?}");
+}
+
+#[test]
+fn eight_threads_lose_no_update() {
+    let server = Server::start();
+    let keep = Manager::open(&server.url()).unwrap();
+    keep.set("n", 0).unwrap();
+    let won = std::sync::atomic::AtomicI64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    let result = keep.transaction::<()>("n", |tx| {
+                        let n: i64 = tx.read(("GET", "n"))?;
+                        tx.command(("SET", "n", n + 1))?;
+                        Ok(())
+                    });
+                    match result {
+                        Ok(()) => drop(won.fetch_add(1, std::sync::atomic::Ordering::Relaxed)),
+                        Err(error) => assert_eq!(error.kind(), ErrorKind::Watched),
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(keep.get::<i64>("n").unwrap(), Some(won.into_inner()));
+}

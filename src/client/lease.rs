@@ -35,7 +35,10 @@ pub struct Lease {
     held: Option<Held<Arc<Node>>>,
     timeout: Duration,
     generation: u64,
+    /// Its state is no longer that of a fresh one, and only closing it undoes that.
     changed: bool,
+    /// Keys are watched. EXEC and UNWATCH undo it.
+    watching: bool,
     /// The connection that was leased is gone, and with it what was done to it.
     lost: bool,
 }
@@ -54,6 +57,7 @@ impl Lease {
             timeout,
             generation: fork::generation(),
             changed: false,
+            watching: false,
             lost: false,
         })
     }
@@ -84,6 +88,10 @@ impl Lease {
             self.held.as_mut().expect("taken only by drop"),
             &mut self.lost,
         );
+        if load.is_atomic() {
+            // EXEC ends every watch, whatever it answers; and if it is not reached, the connection is lost.
+            self.watching = false;
+        }
         load.run(self.timeout, |batch, _, replies, reached| {
             held.call_many_open(batch, replies, reached)
                 .inspect_err(|_| *lost = true)
@@ -98,17 +106,16 @@ impl Lease {
             let (packed, _) = packer.finish();
             let changed = self.changed;
             let result = self.run_any(packed, None, &mut scratch.reply, nothing);
-            // Whoever watches this way also ends it.
             self.changed = changed;
+            self.watching = true;
             result
         })
     }
 
-    /// UNWATCH; where that fails, the connection is not given back.
     pub(crate) fn unwatch(&mut self) {
         let changed = self.changed;
-        let result = self.command::<()>("UNWATCH");
-        self.changed = changed || result.is_err();
+        self.watching = self.command::<()>("UNWATCH").is_err();
+        self.changed = changed;
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {
@@ -202,7 +209,7 @@ impl Drop for Lease {
         if self.generation != fork::generation() {
             return std::mem::forget(held);
         }
-        if let Some(held) = held.as_mut().filter(|_| self.changed) {
+        if let Some(held) = held.as_mut().filter(|_| self.changed || self.watching) {
             held.discard();
         }
     }

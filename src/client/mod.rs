@@ -242,15 +242,34 @@ fn patience(timeout: Duration, reading: &Reading) -> Duration {
 
 /// The reply as the type asked for.
 fn typed<T: FromRedisValue>(reply: &mut Reply) -> Result<T> {
-    let kind = reply.kind();
-    let value = std::mem::take(reply).into_value()?;
+    convert(value_of(reply)?)
+}
+
+fn convert<T: FromRedisValue>(value: redis::Value) -> Result<T> {
+    let kind = kind_of(&value);
     // The redis crate's own text quotes the value, which has no business in an error.
     T::from_redis_value(value).map_err(|_| {
         let wanted = std::any::type_name::<T>();
         reply_type(format!(
-            "the server sent {kind:?}, and it cannot be read as {wanted}"
+            "the server sent {kind}, and it cannot be read as {wanted}"
         ))
     })
+}
+
+fn kind_of(value: &redis::Value) -> &'static str {
+    use redis::Value::*;
+    match value {
+        Nil => "a nil",
+        Int(_) => "a whole number",
+        Double(_) => "a number",
+        Boolean(_) => "a truth value",
+        BulkString(_) | VerbatimString { .. } => "bytes",
+        SimpleString(_) | Okay => "a status",
+        Array(_) => "an array",
+        Map(_) => "a map",
+        Set(_) => "a set",
+        _ => "something else",
+    }
 }
 
 fn reply_type(why: String) -> Error {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use redis::{FromRedisValue, ToRedisArgs};
 
 use crate::client::packer::{Packer, unpack};
-use crate::client::{Client, Lease, reply_type, stateful};
+use crate::client::{Client, Lease, convert, reply_type, stateful};
 use crate::clock::Deadline;
 use crate::dispatch::{self, Class};
 use crate::error::{Error, ErrorKind, Outcome, Result};
@@ -213,6 +213,10 @@ impl Load {
         Ok(())
     }
 
+    pub(crate) fn is_atomic(&self) -> bool {
+        self.atomic
+    }
+
     pub(crate) fn set_atomic(&mut self, on: bool) {
         self.atomic = on;
     }
@@ -379,8 +383,7 @@ impl Replies<'_> {
         if entry.kind == Kind::Error {
             return Err(Error::from_server(self.0.bytes_of(entry)));
         }
-        let value = self.0.value_of(entry)?;
-        T::from_redis_value(value).map_err(|why| reply_type(why.to_string()))
+        convert(self.0.value_of(entry)?)
     }
 
     /// All replies as one type; the first error among them is the error of the whole.
@@ -389,8 +392,7 @@ impl Replies<'_> {
         if let Some(entry) = entries.iter().find(|entry| entry.kind == Kind::Error) {
             return Err(Error::from_server(self.0.bytes_of(entry)));
         }
-        let values = redis::Value::Array(self.values()?);
-        T::from_redis_value(values).map_err(|why| reply_type(&why))
+        convert(redis::Value::Array(self.values()?))
     }
 
     /// All replies as they are, errors among them.

@@ -2,9 +2,7 @@
 
 use std::collections::VecDeque;
 
-use redis::Value;
-
-use crate::client::{Client, reply_type, value_of};
+use crate::client::{Client, typed};
 use crate::dispatch::Class;
 use crate::error::Result;
 
@@ -47,7 +45,7 @@ impl Client {
 impl Scan {
     fn step(&mut self, cursor: &[u8]) -> Result<()> {
         let pattern = &self.pattern;
-        let value = self.client.run(
+        let (next, keys): (Vec<u8>, Vec<Vec<u8>>) = self.client.run(
             "SCAN",
             Class::Read,
             |to| {
@@ -60,12 +58,10 @@ impl Scan {
                 to.number(STEP);
                 Ok(())
             },
-            value_of,
+            typed,
         )?;
-        let (next, keys): (Vec<u8>, VecDeque<Vec<u8>>) =
-            redis::from_redis_value(value).map_err(|why| reply_type(&why))?;
         self.cursor = (next != b"0").then_some(next);
-        self.keys = keys;
+        self.keys = keys.into();
         Ok(())
     }
 }
