@@ -104,6 +104,27 @@ typedef struct rk_reply rk_reply;
  */
 typedef struct rk_connection rk_connection;
 
+/**
+ * Commands that go to the server together. It keeps its manager alive.
+ *
+ * Thread safety: one thread at a time; a second one gets RK_ERR_ARGUMENT. It may be handed to another thread.
+ */
+typedef struct rk_pipeline rk_pipeline;
+
+/**
+ * An optimistic transaction under way: lives while the body of rk_transaction_run() runs, and no longer.
+ *
+ * Thread safety: only the thread that runs the body.
+ */
+typedef struct rk_transaction rk_transaction;
+
+/**
+ * A walk over the keys. It keeps its manager alive.
+ *
+ * Thread safety: one thread at a time. It may be handed to another thread.
+ */
+typedef struct rk_scan rk_scan;
+
 /* ---- Status and errors --------------------------------------------------------------------------
  *
  * Every function that can fail returns an rk_status: RK_OK, a positive outcome, or a negative error. Whoever wants to
@@ -193,6 +214,8 @@ enum rk_status RK_INT32 {
     RK_ERR_NO_WRITES = -211,
     /** EXECABORT: the transaction was thrown away. */
     RK_ERR_EXEC_ABORT = -212,
+    /** A watched key was changed by somebody else, and the transaction was not executed. */
+    RK_ERR_WATCHED = -213,
     /** The stored value is not JSON. */
     RK_ERR_STORED_JSON = -300,
     /** A reply is of another type than the one asked for. */
@@ -218,6 +241,8 @@ enum rk_outcome RK_INT32 {
     RK_REFUSED = 1,
     /** It was sent, and no answer came, or none that could be used: it may or may not have been executed. */
     RK_OUTCOME_UNKNOWN = 2,
+    /** Its answer came. Only rk_pipeline_outcome() says so. */
+    RK_ANSWERED = 3,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -856,6 +881,144 @@ rk_status rk_connection_command_within(struct rk_connection *connection,
 
 /** Gives a connection back, and frees it. NULL is nothing to do. */
 void rk_connection_release(struct rk_connection *connection);
+
+/* ---- Pipelines and transactions -----------------------------------------------------------------
+ *
+ * Many commands that go to the server in one go: append them, execute them, read an array of replies. What a pipeline
+ * holds is packed as it is appended, and its memory is kept from one use to the next.
+ */
+
+/** Makes an empty pipeline for the node that the manager was opened for. out may not be NULL. */
+rk_status rk_pipeline_new(rk_manager *manager, struct rk_pipeline **out, rk_error **err);
+
+/**
+ * As rk_pipeline_new(), on a leased connection, where MULTI, WATCH and the like may be appended too. After the
+ * connection was released, executing returns RK_ERR_CLOSED.
+ */
+rk_status rk_connection_pipeline_new(rk_connection *connection,
+                                     struct rk_pipeline **out,
+                                     rk_error **err);
+
+/** Frees a pipeline; commands that were not executed are forgotten. NULL is nothing to do. */
+void rk_pipeline_free(struct rk_pipeline *pipeline);
+
+/**
+ * Appends a command, its name first. One that changes the state of its connection is RK_ERR_STATEFUL, unless the
+ * connection is a leased one. What is refused is not appended, and the pipeline may be used on.
+ */
+rk_status rk_pipeline_append(struct rk_pipeline *pipeline,
+                             const rk_slice *args,
+                             size_t n,
+                             rk_error **err);
+
+/** Appends the call of a Lua script; see rk_eval(). Its text goes along with its first call in a pipeline only. */
+rk_status rk_pipeline_append_eval(struct rk_pipeline *pipeline,
+                                  const char *lua,
+                                  const rk_slice *keys,
+                                  size_t n_keys,
+                                  const rk_slice *args,
+                                  size_t n_args,
+                                  rk_error **err);
+
+/**
+ * Whether the commands are executed as one transaction (MULTI, EXEC): all of them, with nobody else's in between, or,
+ * if the server refuses one beforehand, none (RK_ERR_EXEC_ABORT). Off, and again after each execution.
+ */
+rk_status rk_pipeline_set_atomic(struct rk_pipeline *pipeline,
+                                 bool atomic,
+                                 rk_error **err);
+
+/**
+ * The time for the next execution as a whole, in milliseconds; -1: the property "command_timeout", and beyond that
+ * what its commands ask to block.
+ */
+rk_status rk_pipeline_set_timeout(struct rk_pipeline *pipeline,
+                                  int64_t timeout_ms,
+                                  rk_error **err);
+
+/** How many commands it holds; 0 for NULL. */
+size_t rk_pipeline_len(const struct rk_pipeline *pipeline);
+
+/**
+ * Sends the commands and reads all replies: *out becomes an array with one element for each command, in their order,
+ * an RK_REPLY_ERROR where the server refused one. If the connection breaks, the status says so, there are no replies,
+ * and rk_pipeline_outcome() tells what became of each command. The pipeline is empty afterwards, however it ended.
+ * Without commands: an empty array, and nothing is sent. out may be NULL if the replies are not wanted.
+ */
+rk_status rk_pipeline_execute(struct rk_pipeline *pipeline,
+                              rk_reply **out,
+                              rk_error **err);
+
+/**
+ * After an execution that failed: what became of the command at place i, from 0. RK_ANSWERED if it was answered before
+ * the failure, and for a place beyond the last.
+ */
+rk_outcome rk_pipeline_outcome(const struct rk_pipeline *pipeline,
+                               size_t i);
+
+/**
+ * Watches keys, lets body read and append commands, and executes those as one transaction, unless somebody changed a
+ * watched key meanwhile: then body is called anew, 16 times at most, after which the status is RK_ERR_WATCHED. Body
+ * runs in the caller's thread; if it returns something other than RK_OK, nothing is executed, and the error that it set with
+ * rk_error_set() is returned. *out becomes an array with the replies to the appended commands; it may be NULL.
+ */
+rk_status rk_transaction_run(rk_manager *manager,
+                             const rk_slice *keys,
+                             size_t n_keys,
+                             int32_t (*body)(struct rk_transaction *transaction,
+                                             void *userdata,
+                                             rk_error **err),
+                             void *userdata,
+                             rk_reply **out,
+                             rk_error **err);
+
+/** Sends a command now, before the transaction: to read what it is to be decided upon. See rk_command(). */
+rk_status rk_transaction_read(struct rk_transaction *transaction,
+                              const rk_slice *args,
+                              size_t n,
+                              rk_reply **out,
+                              rk_error **err);
+
+/** Appends a command to the transaction. */
+rk_status rk_transaction_append(struct rk_transaction *transaction,
+                                const rk_slice *args,
+                                size_t n,
+                                rk_error **err);
+
+/* ---- Scripts, and walking over keys -------------------------------------------------------------
+ */
+
+/**
+ * Calls a Lua script with its keys and arguments. The server is sent the script's digest, and its text only if it does
+ * not know it yet. A script is not repeated when it is not known whether it was executed. out may be NULL if the
+ * reply is not wanted.
+ */
+rk_status rk_eval(rk_manager *manager,
+                  const char *lua,
+                  const rk_slice *keys,
+                  size_t n_keys,
+                  const rk_slice *args,
+                  size_t n_args,
+                  rk_reply **out,
+                  rk_error **err);
+
+/** Begins to walk over all keys, or those that match a pattern ("user:*"; NULL: all). out may not be NULL. */
+rk_status rk_scan_new(rk_manager *manager,
+                      const char *pattern,
+                      struct rk_scan **out,
+                      rk_error **err);
+
+/**
+ * The next key; RK_NIL at the end. A key that is there from the beginning to the end comes; one that comes or goes
+ * meanwhile may come or not; and a key may come twice. After an error, the next call goes on where it was. key may
+ * not be NULL; what it held is overwritten, not freed.
+ */
+rk_status rk_scan_next(struct rk_scan *scan,
+                       rk_bytes *key,
+                       rk_error **err);
+
+/** Ends the walk. NULL is nothing to do. */
+void rk_scan_free(struct rk_scan *scan);
 
 /* ---- Log ----------------------------------------------------------------------------------------
  *

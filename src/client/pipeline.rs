@@ -97,18 +97,18 @@ impl<'c> Pipeline<'c> {
 
     /// The deadline for all of it, from the moment it is executed.
     pub fn within(&mut self, time: Duration) -> &mut Pipeline<'c> {
-        self.load.within = Some(time);
+        self.load.set_within(Some(time));
         self
     }
 
     /// How many commands it holds.
     pub fn len(&self) -> usize {
-        self.load.marks.len()
+        self.load.len()
     }
 
     /// Whether it holds none.
     pub fn is_empty(&self) -> bool {
-        self.load.marks.is_empty()
+        self.len() == 0
     }
 
     /// Takes all commands out again.
@@ -142,7 +142,7 @@ impl<'c> Pipeline<'c> {
 
     /// After an execution that failed: what became of the command at this place. None if it was answered.
     pub fn outcome(&self, index: usize) -> Option<Outcome> {
-        self.load.outcomes.get(index).copied().flatten()
+        self.load.outcome(index)
     }
 }
 
@@ -184,8 +184,22 @@ impl Load {
         known
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.marks.is_empty()
+    pub(crate) fn len(&self) -> usize {
+        self.marks.len()
+    }
+
+    pub(crate) fn set_within(&mut self, time: Option<Duration>) {
+        self.within = time;
+    }
+
+    /// After an execution that failed: what became of a command that was not answered.
+    pub(crate) fn outcome(&self, index: usize) -> Option<Outcome> {
+        self.outcomes.get(index).copied().flatten()
+    }
+
+    /// The replies of the last execution, an array.
+    pub(crate) fn last(&mut self) -> &mut Reply {
+        &mut self.replies
     }
 
     pub(crate) fn add_packed(&mut self, packed: &[u8], own_connection: bool) -> Result<()> {
@@ -361,6 +375,10 @@ impl std::error::Error for Refusal {}
 pub struct Replies<'a>(&'a Reply);
 
 impl Replies<'_> {
+    pub(crate) fn cloned(&self) -> Reply {
+        self.0.clone()
+    }
+
     /// How many there are: as many as there were commands.
     pub fn len(&self) -> usize {
         self.0.root().len

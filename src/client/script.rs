@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use redis::{FromRedisValue, ToRedisArgs};
 
-use crate::client::{Client, Packer, Pipeline, typed};
+use crate::client::{Client, Load, Packer, Pipeline, typed};
 use crate::dispatch::Class;
 use crate::error::{ErrorKind, Result};
 use crate::transport::Reply;
@@ -103,14 +103,25 @@ impl<'c> Pipeline<'c> {
         keys: impl ToRedisArgs,
         args: impl ToRedisArgs,
     ) -> Result<&mut Pipeline<'c>> {
-        let (name, text) = match self.load.brings(&script.digest) {
+        self.load.add_eval(script, &keys, &args)?;
+        Ok(self)
+    }
+}
+
+impl Load {
+    pub(crate) fn add_eval(
+        &mut self,
+        script: &Script,
+        keys: &impl ToRedisArgs,
+        args: &impl ToRedisArgs,
+    ) -> Result<()> {
+        let (name, text) = match self.brings(&script.digest) {
             false => ("EVAL", &script.text),
             true => ("EVALSHA", &script.digest),
         };
-        self.load.add_with(false, |packer| {
+        self.add_with(false, |packer| {
             packer.bytes(name.as_bytes());
-            call(packer, text, &keys, &args)
-        })?;
-        Ok(self)
+            call(packer, text, keys, args)
+        })
     }
 }

@@ -8,6 +8,7 @@ use crate::client::pipeline::{Load, Replies};
 use crate::client::{Client, Lease};
 use crate::clock;
 use crate::error::{ErrorKind, Result};
+use crate::transport::Reply;
 
 /// How often a transaction begins anew before it is given up.
 const TRIES: u32 = 16;
@@ -25,6 +26,14 @@ impl Transaction<'_> {
     /// Sends a command now, before the transaction: to read what it is to be decided upon.
     pub fn read<T: FromRedisValue>(&mut self, args: impl ToRedisArgs) -> Result<T> {
         self.lease.command(args)
+    }
+
+    pub(crate) fn read_raw<T>(
+        &mut self,
+        args: impl ToRedisArgs,
+        read: impl FnOnce(&mut Reply) -> Result<T>,
+    ) -> Result<T> {
+        self.lease.any_command(args, None, read)
     }
 
     /// Adds a command to the transaction.
@@ -101,7 +110,7 @@ fn attempt<'l>(
         load: &mut *load,
     });
     // An error on the way out must not leave the watch behind; nor must an empty transaction, which sends no EXEC.
-    if built.is_err() || load.is_empty() {
+    if built.is_err() || load.len() == 0 {
         lease.unwatch();
     }
     built?;

@@ -5,8 +5,12 @@
 
 use std::ffi::c_char;
 use std::ptr;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::client::Lease;
+use crate::error::{Error, ErrorKind, Result};
 use crate::ffi::boundary::{Caller, milliseconds, quietly};
 use crate::ffi::bytes::rk_slice;
 use crate::ffi::error::{rk_error, rk_status};
@@ -19,9 +23,33 @@ use crate::manager::Manager;
 ///
 /// Thread safety: one thread at a time. It may be handed to another thread.
 pub struct rk_connection {
+    leased: Leased,
+}
+
+/// A leased connection as its handle and its pipelines share it: none once it was released.
+#[derive(Clone)]
+pub(super) struct Leased {
     // In this order, so that it is back before its manager may end.
-    lease: Lease,
+    lease: Arc<Mutex<Option<Lease>>>,
     _manager: Manager,
+}
+
+impl Leased {
+    pub(super) fn with<T>(&self, work: impl FnOnce(&mut Lease) -> Result<T>) -> Result<T> {
+        let Some(mut lease) = self.lease.try_lock() else {
+            return Err(Error::argument("connection: another thread is using it"));
+        };
+        match &mut *lease {
+            Some(lease) => work(lease),
+            None => Err(Error::new(ErrorKind::Closed, "the connection was released")),
+        }
+    }
+}
+
+impl rk_connection {
+    pub(super) fn leased(&self) -> Leased {
+        self.leased.clone()
+    }
 }
 
 /// Takes a connection to a node (url NULL: the one that the manager was opened for) out of its pool. Waits at most
@@ -45,8 +73,10 @@ pub unsafe extern "C" fn rk_connection_lease(
         out.wanted()?;
         let time = time.map_or_else(|| manager.timeout(), Ok)?;
         out.set(Box::into_raw(Box::new(rk_connection {
-            lease: manager.lease(url, time)?,
-            _manager: manager.clone(),
+            leased: Leased {
+                lease: Arc::new(Mutex::new(Some(manager.lease(url, time)?))),
+                _manager: manager.clone(),
+            },
         })));
         Ok(rk_status::RK_OK)
     })
@@ -80,12 +110,14 @@ pub unsafe extern "C" fn rk_connection_command_within(
     let c = unsafe { Caller::trusted() };
     let out = c.out(out, "out", ptr::null_mut());
     c.run(err, || {
-        let connection = c.handle_mut(connection, "connection")?;
+        let connection = c.handle(connection, "connection")?;
         let args = c.slices(args, n, "args")?;
         let time = milliseconds(timeout_ms, "timeout_ms")?;
-        connection.lease.any_command(args, time, |reply| {
-            out.set_with(|| rk_reply::new(reply));
-            Ok(rk_status::RK_OK)
+        connection.leased.with(|lease| {
+            lease.any_command(args, time, |reply| {
+                out.set_with(|| rk_reply::new(reply));
+                Ok(rk_status::RK_OK)
+            })
         })
     })
 }
@@ -95,5 +127,10 @@ pub unsafe extern "C" fn rk_connection_command_within(
 pub unsafe extern "C" fn rk_connection_release(connection: *mut rk_connection) {
     // SAFETY: the argument is as the header asks.
     let c = unsafe { Caller::trusted() };
-    quietly((), || drop(c.take(connection)));
+    quietly((), || {
+        if let Some(connection) = c.take(connection) {
+            // At once, even if a pipeline still knows it.
+            drop(connection.leased.lease.lock().take());
+        }
+    });
 }

@@ -95,6 +95,8 @@ pub enum rk_status {
     RK_ERR_NO_WRITES = -211,
     /// EXECABORT: the transaction was thrown away.
     RK_ERR_EXEC_ABORT = -212,
+    /// A watched key was changed by somebody else, and the transaction was not executed.
+    RK_ERR_WATCHED = -213,
 
     /// The stored value is not JSON.
     RK_ERR_STORED_JSON = -300,
@@ -117,6 +119,8 @@ pub enum rk_outcome {
     RK_REFUSED = 1,
     /// It was sent, and no answer came, or none that could be used: it may or may not have been executed.
     RK_OUTCOME_UNKNOWN = 2,
+    /// Its answer came. Only rk_pipeline_outcome() says so.
+    RK_ANSWERED = 3,
 }
 
 /// An error with everything known about it. Passwords and values never appear in it.
@@ -196,6 +200,7 @@ statuses! {
     CrossSlot => RK_ERR_CROSS_SLOT
     NoWrites => RK_ERR_NO_WRITES
     ExecAbort => RK_ERR_EXEC_ABORT
+    Watched => RK_ERR_WATCHED
 
     StoredJson => RK_ERR_STORED_JSON
     ReplyType => RK_ERR_REPLY_TYPE
@@ -224,6 +229,15 @@ impl From<Error> for rk_error {
             server_code: error.code().map(c_string),
             node: error.node().map(c_string),
         }
+    }
+}
+
+impl rk_error {
+    /// An error that a callback of the program made with rk_error_set().
+    pub(super) fn into_error(self) -> Error {
+        let known = FAILED.iter().find(|(status, _)| *status == self.status);
+        let kind = known.map_or(ErrorKind::Argument, |(_, kind)| *kind);
+        Error::new(kind, self.message.to_string_lossy())
     }
 }
 

@@ -28,6 +28,10 @@ mod reply;
 
 mod connection;
 
+mod pipeline;
+
+mod scan;
+
 mod log;
 
 mod boundary;
