@@ -16,6 +16,8 @@ mod tls;
 mod value;
 
 #[cfg(test)]
+mod batch;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod oracle;

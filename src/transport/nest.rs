@@ -25,6 +25,8 @@ pub(super) struct Nest {
     skipped: usize,
     /// The outermost frame holds the replies of a batch.
     batch: bool,
+    /// The value settled last completed one of those.
+    pub(super) whole: bool,
 }
 
 /// An open aggregate.
@@ -124,6 +126,7 @@ impl Nest {
                 self.stack.push(value);
             }
             if frame.left > 0 {
+                self.whole = self.batch && self.frames.len() == 1;
                 return Ok(false);
             }
             let (kind, total) = (frame.kind, frame.total);

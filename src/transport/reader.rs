@@ -248,7 +248,7 @@ impl Reader {
             while self.bulk.is_none()
                 && let Some(value) = self.element(reply)?
             {
-                if self.nest.settle(value, reply)? {
+                if self.settle(value, reply)? {
                     return Ok(complete(reply));
                 }
             }
@@ -260,7 +260,7 @@ impl Reader {
                 },
             };
             if let Some(value) = value
-                && self.nest.settle(value, reply)?
+                && self.settle(value, reply)?
             {
                 return Ok(complete(reply));
             }
@@ -268,6 +268,17 @@ impl Reader {
                 return Ok(Progress::More);
             }
         }
+    }
+
+    #[inline(always)]
+    fn settle(&mut self, value: Entry, reply: &mut Reply) -> Result<bool, Fault> {
+        let complete = self.nest.settle(value, reply)?;
+        if self.nest.whole {
+            // The caps are for one reply; the next one of the batch has them anew.
+            self.bytes = 0;
+            self.elements = 0;
+        }
+        Ok(complete)
     }
 
     /// The hot path of an aggregate: a whole string inside it. None for anything else.
@@ -293,11 +304,6 @@ impl Reader {
 
     #[inline(always)]
     fn count(&mut self) -> Result<(), Fault> {
-        if self.nest.is_outermost() {
-            // The caps are for one reply, also within a batch.
-            self.bytes = 0;
-            self.elements = 0;
-        }
         self.elements += 1;
         // The root is no element.
         if self.elements > self.limits.max_elements.saturating_add(1) {

@@ -1,5 +1,6 @@
 /* Pipelines and transactions: replies in order, all or nothing, what became of each command, life and death. */
 #include <pthread.h>
+#include <time.h>
 
 #include "keep.h"
 
@@ -186,7 +187,10 @@ struct busy {
 static void *blocks(void *data)
 {
     struct busy *it = data;
-    it->status = rk_pipeline_execute(it->pipe, NULL, NULL);
+    /* The other thread may hold it for a moment. */
+    do {
+        it->status = rk_pipeline_execute(it->pipe, NULL, NULL);
+    } while (it->status == RK_ERR_ARGUMENT);
     return NULL;
 }
 
@@ -195,6 +199,7 @@ static void from_two_threads(rk_manager *keep)
 {
     static const char *const blpop[] = {"BLPOP", "list", "0"}, *const push[] = {"RPUSH", "list", "x"};
     struct busy busy = {NULL, RK_ERR_INTERNAL};
+    struct timespec moment = {0, 1000000};
     rk_slice ping[] = {RK_LIT("PING")};
     pthread_t thread;
     rk_status status;
@@ -203,6 +208,7 @@ static void from_two_threads(rk_manager *keep)
     append(busy.pipe, 3, blpop);
     CHECK(pthread_create(&thread, NULL, blocks, &busy) == 0);
     do {
+        nanosleep(&moment, NULL);
         status = rk_pipeline_append(busy.pipe, ping, 1, NULL);
     } while (status == RK_OK);
     CHECK_EQ_INT(status, RK_ERR_ARGUMENT);
