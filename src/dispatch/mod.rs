@@ -18,6 +18,8 @@ use crate::topology::Topology;
 use crate::transport::{Kind, Reached, Reply};
 
 pub(crate) use request::{Class, Request};
+#[cfg(test)]
+pub(crate) use table::blocks;
 pub(crate) use table::{Reading, answers_otherwise, read};
 
 /// The pause before the first repetition; it doubles from there to `LONGEST`.

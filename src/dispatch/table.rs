@@ -118,6 +118,12 @@ pub(crate) fn read(args: &[&[u8]]) -> Reading {
     reading
 }
 
+/// Whether a command of this name may block.
+#[cfg(test)]
+pub(crate) fn blocks(name: &[u8]) -> bool {
+    look_up(name).is_some_and(|entry| matches!(entry.way, Way::Blocks(_)))
+}
+
 /// Commands that are answered by no reply, by several, or by a stream of them: one call, one reply does not hold.
 pub(crate) fn answers_otherwise(name: &[u8], sub: Option<&[u8]>) -> bool {
     let streams = [
@@ -365,17 +371,17 @@ static TABLE: &[Entry] = &[
     row("SRANDMEMBER", Way::Plain(Class::Read), Keys::At(1)),
     row("SREM", Way::Plain(Class::Once), Keys::At(1)),
     row("SSCAN", Way::Plain(Class::Read), Keys::At(1)),
-    row("SSUBSCRIBE", Way::Stateful, Keys::None),
+    row("SSUBSCRIBE", Way::Stateful, Keys::At(1)),
     row("STRLEN", Way::Plain(Class::Read), Keys::At(1)),
     row("SUBSCRIBE", Way::Stateful, Keys::None),
     row("SUBSTR", Way::Plain(Class::Read), Keys::At(1)),
     row("SUNION", Way::Plain(Class::Read), Keys::At(1)),
     row("SUNIONSTORE", Way::Plain(Class::Repeatable), Keys::At(1)),
-    row("SUNSUBSCRIBE", Way::Stateful, Keys::None),
+    row("SUNSUBSCRIBE", Way::Stateful, Keys::At(1)),
     row("SWAPDB", Way::Plain(Class::Once), Keys::None),
     row("SYNC", Way::Stateful, Keys::None),
     row("TIME", Way::Plain(Class::Read), Keys::None),
-    row("TOUCH", Way::Plain(Class::Repeatable), Keys::At(1)),
+    row("TOUCH", Way::Plain(Class::Read), Keys::At(1)),
     row("TTL", Way::Plain(Class::Read), Keys::At(1)),
     row("TYPE", Way::Plain(Class::Read), Keys::At(1)),
     row("UNLINK", Way::Plain(Class::Once), Keys::At(1)),

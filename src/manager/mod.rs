@@ -1,5 +1,7 @@
 //! The manager: opened once, called from everywhere, closed at the end.
 
+#[cfg(test)]
+mod command_table;
 mod embedded;
 mod health;
 mod status;
