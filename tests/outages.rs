@@ -608,3 +608,22 @@ fn an_idle_frozen_connection_does_not_use_up_the_deadline() {
         assert_eq!(call.join().unwrap().unwrap(), Some(1));
     });
 }
+
+#[test]
+fn one_connection_broken_off_in_its_greeting_is_an_accident() {
+    let first = std::sync::atomic::AtomicBool::new(true);
+    let peer = Peer::answer(move |request: &[Vec<u8>]| {
+        if first.swap(false, std::sync::atomic::Ordering::SeqCst) {
+            return Answer::Last(Vec::new());
+        }
+        match support::polite(request) {
+            Some(reply) => Answer::from(reply),
+            None => Answer::from("$1\r\n1\r\n"),
+        }
+    });
+    let keep = open(&peer.url());
+    // Not even INCR is in doubt: nothing of it had been sent.
+    assert_eq!(keep.command::<i64>(("INCR", "n")).unwrap(), 1);
+    assert!(keep.is_enabled());
+    assert_eq!(peer.accepted(), 2);
+}

@@ -37,6 +37,8 @@ pub(crate) struct Detail {
     pub(crate) version: Option<String>,
     /// While nobody checks the node's health: when a caller may try it again.
     next_try: Option<Instant>,
+    /// The last connection was broken off while it was made.
+    stumbled: bool,
     logged: Option<Instant>,
 }
 
@@ -123,6 +125,7 @@ impl Condition {
     /// It answered.
     pub(crate) fn up(&self, version: Option<&str>, latency: Option<Duration>) {
         let mut detail = lock(&self.detail);
+        detail.stumbled = false;
         if let Some(version) = version {
             detail.version = Some(version.to_owned());
         }
@@ -140,6 +143,11 @@ impl Condition {
         if tell {
             log::info!(target: "redkeep", "node {} is back", self.node);
         }
+    }
+
+    /// A connection was broken off while it was made. True if the one before was, too.
+    pub(crate) fn stumbles(&self) -> bool {
+        std::mem::replace(&mut lock(&self.detail).stumbled, true)
     }
 
     /// It cannot be used. True if that is news.

@@ -189,9 +189,12 @@ impl Node {
         use ErrorKind::*;
         let is_down = match error.kind() {
             Timeout => patient,
-            // A full server turns this connection away, and goes on with those that it has.
-            Connect if error.code().is_some() => !self.pools.iter().any(|pool| pool.open() > 0),
-            Connect | Resolve | Io | Protocol | Auth | Tls => true,
+            // The server turns this connection away (it is full, or the password has changed), and may go on with
+            // those that it has.
+            Connect | Auth if error.code().is_some() => !self.is_connected(),
+            // Broken off while it was made: once is an accident.
+            Io => !self.is_connected() && self.condition.stumbles(),
+            Connect | Resolve | Protocol | Auth | Tls => true,
             // What our own system refuses, or close() ended, is not the node's fault.
             _ => false,
         };
@@ -199,6 +202,10 @@ impl Node {
             true => self.down(error),
             false => self.condition.note(error),
         }
+    }
+
+    fn is_connected(&self) -> bool {
+        self.pools.iter().any(|pool| pool.open() > 0)
     }
 
     /// Makes the node fail its callers at once, until it answers again.

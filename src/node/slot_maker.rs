@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use scheduled_thread_pool::ScheduledThreadPool;
 
+use crate::error::{Error, ErrorKind, Result};
 use crate::fork::{self, lock};
 use crate::sys;
 use crate::worker::Latch;
@@ -22,33 +23,39 @@ pub(crate) struct SlotMaker {
 
 impl SlotMaker {
     /// The one that the process's other managers use, or a new one.
-    pub(crate) fn shared() -> Arc<SlotMaker> {
+    pub(crate) fn shared() -> Result<Arc<SlotMaker>> {
         static SHARED: Mutex<Option<(u64, Weak<SlotMaker>)>> = Mutex::new(None);
         // A fork may find the lock held by a thread that it does not have; then it takes one of its own.
         let Ok(mut shared) = SHARED.try_lock() else {
-            return Arc::new(SlotMaker::new());
+            return SlotMaker::new();
         };
         let running = match &*shared {
             Some((generation, maker)) if *generation == fork::generation() => maker.upgrade(),
             _ => None,
         };
-        running.unwrap_or_else(|| {
-            let maker = Arc::new(SlotMaker::new());
-            *shared = Some((fork::generation(), Arc::downgrade(&maker)));
-            maker
-        })
+        if let Some(maker) = running {
+            return Ok(maker);
+        }
+        let maker = SlotMaker::new()?;
+        *shared = Some((fork::generation(), Arc::downgrade(&maker)));
+        Ok(maker)
     }
 
-    fn new() -> SlotMaker {
-        let threads = ScheduledThreadPool::builder()
-            .num_threads(1)
-            .thread_name_pattern("redkeep-slots")
-            .build();
+    fn new() -> Result<Arc<SlotMaker>> {
+        // It panics where the system has no thread for it.
+        let threads = std::panic::catch_unwind(|| {
+            ScheduledThreadPool::builder()
+                .num_threads(1)
+                .thread_name_pattern("redkeep-slots")
+                .build()
+        });
+        let threads =
+            threads.map_err(|_| Error::new(ErrorKind::System, "no thread for redkeep-slots"))?;
         let wake = Mutex::new(asleep(&threads));
-        SlotMaker {
+        Ok(Arc::new(SlotMaker {
             threads: Arc::new(threads),
             wake,
-        }
+        }))
     }
 
     /// Runs `make` while the thread works.
