@@ -120,6 +120,18 @@ static_archive() {
     try "static archive (runs)" timeout 300 "$build/static"
 }
 
+# Every program of the README that is in C.
+readme() {
+    local source
+    rm -f "$build"/readme-*.c
+    awk -v to="$build/readme-" '/^```c$/ { n++; on = 1; next } /^```/ { on = 0 } on { print > (to n ".c") }' README.md
+    for source in "$build"/readme-*.c; do
+        try "$(basename "$source") (compiles)" "$cc" -std=c99 "${strict[@]}" "-I$prefix/include" "$source" \
+            -o "${source%.c}" "-L$prefix/lib" -lredkeep "-Wl,-rpath,$prefix/lib"
+        try "$(basename "$source") (runs)" timeout 60 "${source%.c}"
+    done
+}
+
 by_pkg_config() {
     local source flags
     source=$(printf '%s\n' tests/c/test_*.c | head -n 1)
@@ -138,6 +150,7 @@ if compgen -G "tests/c/test_*.c" >/dev/null; then
     run_each
     static_archive
     by_pkg_config
+    readme
     if [ -e tests/c/test_ctypes.py ]; then
         try "test_ctypes (python)" env LD_LIBRARY_PATH="$prefix/lib" timeout 300 python3 tests/c/test_ctypes.py
     fi
