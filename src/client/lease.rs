@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use redis::{FromRedisValue, ToRedisArgs};
 
-use crate::client::packer::unpack;
 use crate::client::scratch::Scratch;
-use crate::client::{Load, Packer, Pipeline, Replies, Road, nothing, pack_any, patience, typed};
+use crate::client::{
+    Load, Packer, Pipeline, Replies, Road, inspect, nothing, pack_any, patience, typed,
+};
 use crate::clock::Deadline;
 use crate::config::Endpoint;
 use crate::dispatch;
@@ -169,23 +170,8 @@ impl Lease {
         read: impl FnOnce(&mut Reply) -> Result<T>,
     ) -> Result<T> {
         self.usable()?;
-        let args = unpack(packed).unwrap_or_default();
-        let Some(name) = args.first() else {
-            return Err(Error::argument("command: it has no name"));
-        };
-        let reading = dispatch::read(&args);
-        if reading.stateful {
-            if dispatch::answers_otherwise(name, args.get(1).copied()) {
-                return Err(Error::new(
-                    ErrorKind::Stateful,
-                    format!(
-                        "{} has no single reply, and so cannot be called here",
-                        String::from_utf8_lossy(name).to_uppercase()
-                    ),
-                ));
-            }
-            self.changed = true;
-        }
+        let (_, reading) = inspect(packed, true)?;
+        self.changed |= reading.stateful;
         let time = within.unwrap_or_else(|| patience(self.timeout, &reading));
         let deadline = Deadline::after(time);
         let held = self.held.as_mut().expect("taken only by drop");

@@ -135,14 +135,7 @@ impl Client {
         reply: &mut Reply,
         read: impl FnOnce(&mut Reply) -> Result<T>,
     ) -> Result<T> {
-        let args = unpack(packed).unwrap_or_default();
-        let Some(name) = args.first() else {
-            return Err(Error::argument("command: it has no name"));
-        };
-        let reading = dispatch::read(&args);
-        if reading.stateful {
-            return Err(stateful(name));
-        }
+        let (args, reading) = inspect(packed, false)?;
         let open = self.open()?;
         let time = within.unwrap_or_else(|| patience(open.timeout, &reading));
         let key = reading.key.map(|at| args[at]);
@@ -221,15 +214,26 @@ fn pack_any<'a>(out: &'a mut Vec<u8>, args: &impl ToRedisArgs) -> &'a [u8] {
     packer.finish().0
 }
 
-fn stateful(name: &[u8]) -> Error {
-    Error::new(
-        ErrorKind::Stateful,
-        format!(
-            "{} changes the state of its connection, and this one is shared; lease one of your own with get_client() \
-             (rk_connection_lease() in C)",
-            String::from_utf8_lossy(name).to_uppercase()
-        ),
-    )
+/// What a packed command is. One that changes the state of its connection is refused, unless that is the caller's own;
+/// and even there if it is not answered by exactly one reply.
+fn inspect(packed: &[u8], own_connection: bool) -> Result<(Vec<&[u8]>, Reading)> {
+    let args = unpack(packed).unwrap_or_default();
+    let Some(name) = args.first() else {
+        return Err(Error::argument("command: it has no name"));
+    };
+    let reading = dispatch::read(&args);
+    let why = match reading.stateful {
+        true if !own_connection => {
+            "changes the state of its connection, and this one is shared; lease one of your own with get_client() \
+             (rk_connection_lease() in C)"
+        }
+        true if dispatch::answers_otherwise(name, args.get(1).copied()) => {
+            "has no single reply, and so cannot be called here"
+        }
+        _ => return Ok((args, reading)),
+    };
+    let name = String::from_utf8_lossy(name).to_uppercase();
+    Err(Error::new(ErrorKind::Stateful, format!("{name} {why}")))
 }
 
 /// How long a command may take that blocks for as long as it says itself.

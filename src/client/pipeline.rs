@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use redis::{FromRedisValue, ToRedisArgs};
 
-use crate::client::packer::{Packer, unpack};
-use crate::client::{Client, Lease, convert, reply_type, stateful};
+use crate::client::packer::Packer;
+use crate::client::{Client, Lease, convert, inspect, reply_type};
 use crate::clock::Deadline;
-use crate::dispatch::{self, Class};
+use crate::dispatch::Class;
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::node::Batch;
 use crate::transport::{Entry, Kind, Reached, Reply, command};
@@ -203,18 +203,8 @@ impl Load {
     }
 
     pub(crate) fn add_packed(&mut self, packed: &[u8], own_connection: bool) -> Result<()> {
-        let args = unpack(packed).unwrap_or_default();
-        let Some(name) = args.first() else {
-            return Err(Error::argument("command: it has no name"));
-        };
-        let reading = dispatch::read(&args);
-        if reading.stateful {
-            let sub = args.get(1).copied();
-            if !own_connection || dispatch::answers_otherwise(name, sub) {
-                return Err(stateful(name));
-            }
-            self.stateful = true;
-        }
+        let (_, reading) = inspect(packed, own_connection)?;
+        self.stateful |= reading.stateful;
         if let Some(time) = reading.blocks {
             let so_far = self.blocks.unwrap_or_default();
             self.blocks = Some(time.map_or(Duration::MAX, |time| so_far.saturating_add(time)));
