@@ -1,7 +1,6 @@
 //! All nodes of one manager, and the two threads that look after them.
 
 use std::sync::Arc;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -14,41 +13,10 @@ use crate::node::Node;
 use crate::node::condition::State;
 use crate::node::health::{Health, Watch};
 use crate::node::reaper::Reaper;
+use crate::node::roll::Roll;
 use crate::node::slot_maker::SlotMaker;
 use crate::transport::Resolver;
 use crate::worker::Latch;
-
-/// The nodes in the order in which they came. It only grows, and is read without a lock: a forked child reads
-/// here which nodes its parent had, whatever the parent's other threads were doing at that moment. A node whose
-/// pools were closed keeps its place, for when it is added again.
-#[derive(Default)]
-pub(crate) struct Roll {
-    first: OnceLock<Box<Line>>,
-}
-
-struct Line {
-    node: Arc<Node>,
-    next: OnceLock<Box<Line>>,
-}
-
-impl Roll {
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Node>> {
-        let first = self.first.get();
-        std::iter::successors(first, |line| line.next.get()).map(|line| &line.node)
-    }
-
-    fn push(&self, node: Arc<Node>) {
-        let mut line = Box::new(Line {
-            node,
-            next: OnceLock::new(),
-        });
-        let mut end = &self.first;
-        while let Err(back) = end.set(line) {
-            line = back;
-            end = &end.get().expect("set() has just refused").next;
-        }
-    }
-}
 
 pub(crate) struct Fleet {
     pub(crate) settings: Arc<Settings>,

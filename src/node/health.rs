@@ -11,8 +11,8 @@ use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::lock;
 use crate::node::condition::State;
-use crate::node::fleet::Roll;
 use crate::node::probe::Probe;
+use crate::node::roll::Roll;
 use crate::sys::{self, READABLE, Sleep};
 use crate::worker::Worker;
 

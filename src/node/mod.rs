@@ -7,6 +7,7 @@ mod permits;
 mod pool;
 mod probe;
 mod reaper;
+mod roll;
 mod slot_maker;
 
 use std::ops::Deref;

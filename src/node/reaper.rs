@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Deadline;
 use crate::error::Result;
-use crate::node::fleet::Roll;
+use crate::node::roll::Roll;
 use crate::worker::{Latch, Worker};
 
 pub(crate) struct Reaper {
