@@ -23,11 +23,12 @@ NATIVE := $(SHIP)/native-static-libs
 PROFILE := --config 'profile.release.lto="fat"' --config profile.release.codegen-units=1
 
 DEMO := $(CURDIR)/target/demo-prefix
+BENCH := $(CURDIR)/target/bench-prefix
 
 .DEFAULT_GOAL := help
 # Cargo uses all processors by itself, and the steps of `make test` build on one another.
 .NOTPARALLEL:
-.PHONY: help setup setup-tests lib install uninstall header docs lint test test-rust test-c demo clean
+.PHONY: help setup setup-tests lib install uninstall header docs lint test test-rust test-c demo bench clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -84,6 +85,11 @@ demo: ## install into target/demo-prefix, and run the tour in C against it
 	$(CC) -std=c11 -Wall -Wextra -O2 examples-c/tour.c -o '$(DEMO)/tour' \
 		-I'$(DEMO)/include' -L'$(DEMO)/lib' -lredkeep -Wl,-rpath,'$(DEMO)/lib'
 	'$(DEMO)/tour'
+
+bench: ## redkeep beside hiredis and r2d2, into target/bench.md (QUICK=1: a short run)
+	@./.ci/setup server gcc valgrind libhiredis-dev
+	@$(MAKE) --no-print-directory install PREFIX='$(BENCH)' DESTDIR=
+	./benches/run.sh '$(BENCH)'
 
 clean: ## remove what was built
 	$(CARGO) clean

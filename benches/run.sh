@@ -1,0 +1,147 @@
+#!/usr/bin/env bash
+# redkeep beside its peers: `make bench`, for which library and header are installed under $1. QUICK=1: a short run.
+#
+# Nothing here fails because something is slow. Compare only within one run, on a machine that does nothing else.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+prefix=$1
+export QUICK=${QUICK:-}
+if [ -n "$QUICK" ]; then rounds=3 ops=20000; else rounds=9 ops=200000; fi
+# Under valgrind everything takes 50 times as long; what starting and ending cost is the same for both counts.
+few=1000 many=6000
+
+report=$PWD/target/bench.md
+program=$PWD/target/bench-hiredis
+# The last processor that this shell may use, for client and server together: so neither waits for the other's to wake
+# up, and figures vary by few percent.
+cpu=${CPU:-$(taskset -cp $$ | sed 's/.*[ ,-]//')}
+
+start_server() {
+    local server_program port
+    PATH="$PATH:/usr/sbin:/usr/local/bin"
+    server_program=${REDKEEP_TEST_SERVER:-$(command -v redis-server || command -v valkey-server)}
+    folder=$(mktemp -d "${TMPDIR:-/tmp}/redkeep-bench.XXXXXX")
+    socket=$folder/redis.sock
+    # No port can be reserved for another program, so one is tried after the other.
+    for _ in $(seq 50); do
+        port=$((20000 + RANDOM % 12000))
+        tcp=127.0.0.1:$port
+        taskset -c "$cpu" "$server_program" --save "" --appendonly no --daemonize no --bind 127.0.0.1 --port "$port" \
+            --unixsocket "$socket" --dir "$folder" >"$folder/log" 2>&1 &
+        server=$!
+        while kill -0 "$server" 2>/dev/null; do
+            if grep -qi "ready to accept connections" "$folder/log" && [ -S "$socket" ]; then return; fi
+            sleep 0.02
+        done
+        wait "$server" || true
+    done
+    cat "$folder/log" >&2
+    echo "no server would start" >&2
+    exit 1
+}
+
+stop_server() {
+    if [ -n "${server:-}" ]; then
+        kill -9 "$server" 2>/dev/null || true
+        wait "$server" 2>/dev/null || true
+        server=
+    fi
+    if [ -n "${folder:-}" ]; then rm -rf "$folder"; fi
+}
+trap stop_server EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+client() { taskset -c "$cpu" "$program" "$@"; }
+
+# $1: a name; reads name=value pairs, writes the values of this name.
+values() { tr ' ' '\n' | sed -n "s/^$1=//p"; }
+
+# Reads numbers; writes the median, the smallest and the greatest.
+spread() { sort -g | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)], v[1], v[NR] }'; }
+
+ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'; }
+
+say() { echo "$@" | tee -a "$report"; }
+
+# $1: what it is called; $2: the server's address.
+in_turns() {
+    local what=$1 address=$2 peer round name row median least most
+    local -A medians
+    for peer in hiredis redkeep; do : >"$folder/$peer"; done
+    for round in $(seq "$rounds"); do
+        # Whoever goes second finds another machine; so they change places.
+        if ((round % 2)); then set -- hiredis redkeep; else set -- redkeep hiredis; fi
+        for peer; do client "$peer" "$address" "$ops" >>"$folder/$peer"; done
+    done
+    for name in cpu user system wall; do
+        row="| $what | $name |"
+        for peer in hiredis redkeep; do
+            read -r median least most < <(values "$name" <"$folder/$peer" | spread)
+            medians[$peer]=$median
+            row+=" $median ($least - $most) |"
+        done
+        say "$row $(ratio "${medians[redkeep]}" "${medians[hiredis]}") |"
+    done
+}
+
+# $1: the peer, $2: how many operations. Instructions of the program itself, not the kernel's.
+instructions() {
+    valgrind --tool=callgrind --callgrind-out-file=/dev/null "$program" "$1" "$socket" "$2" 2>&1 >/dev/null |
+        sed -n 's/.*Collected : //p'
+}
+
+per_get() { awk -v a="$(instructions "$1" "$few")" -v b="$(instructions "$1" "$many")" -v n=$((many - few)) \
+    'BEGIN { printf "%.0f", (b - a) / n }'; }
+
+allocations() {
+    valgrind "$program" "$1" "$socket" "$2" 2>&1 >/dev/null | sed -n 's/.*total heap usage: \([0-9,]*\) allocs.*/\1/p'
+}
+
+"${CC:-gcc}" -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra benches/hiredis.c -o "$program" \
+    "-I$prefix/include" "-L$prefix/lib" -lredkeep -lhiredis "-Wl,-rpath,$prefix/lib"
+# Before anything is measured.
+cargo bench --no-run
+
+: >"$report"
+start_server
+say "# redkeep beside its peers"
+say
+say "redkeep $(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1), $(nproc) processors${QUICK:+, a short run}."
+say
+say "## C: GET of 64 bytes, one thread, client and server on one processor"
+say
+say "Microseconds for each operation: median (least - most) of $rounds interleaved rounds of $ops. CPU is the client's."
+say
+say "| over | time | hiredis | redkeep | redkeep / hiredis |"
+say "|---|---|---:|---:|---:|"
+in_turns "unix socket" "$socket"
+in_turns TCP "$tcp"
+say
+say "| each GET | hiredis | redkeep | redkeep / hiredis |"
+say "|---|---:|---:|---:|"
+theirs=$(per_get hiredis) ours=$(per_get redkeep)
+say "| instructions of the client (callgrind) | $theirs | $ours | $(ratio "$ours" "$theirs") |"
+say
+counted=$(client redkeep "$socket" "$many" stats)
+say "The server counted $(values gets <<<"$counted") GETs and $(values others <<<"$counted") other commands" \
+    "for $many calls of rk_get_into."
+say "Allocations by a program with $few calls of rk_get_into: $(allocations redkeep "$few");" \
+    "with $many: $(allocations redkeep "$many")."
+say "The same with hiredis: $(allocations hiredis "$few") and $(allocations hiredis "$many")."
+stop_server
+
+say
+say "## Rust: beside the redis crate under r2d2"
+for transport in tcp unix; do
+    say
+    cargo bench --quiet --bench peers -- "$transport" | tee -a "$report"
+done
+say
+say "## Opening a manager"
+say
+say '```'
+cargo bench --quiet --bench open | tee -a "$report"
+say '```'
+echo "written to $report"
