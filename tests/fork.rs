@@ -50,10 +50,10 @@ impl Child {
         }
     }
 
-    /// Waits for its end, a minute at most; what it said is the test's failure.
+    /// Waits for its end, 20 seconds at most; what it said is the test's failure.
     #[track_caller]
     fn join(self) {
-        let deadline = Instant::now() + PATIENCE * 3;
+        let deadline = Instant::now() + PATIENCE * 2;
         let mut status = 0;
         loop {
             // SAFETY: our own child.
@@ -379,4 +379,122 @@ fn a_child_of_a_parent_with_many_nodes_works() {
         .join();
     }
     assert_eq!(keep.get::<i64>("n").unwrap(), Some(5));
+}
+
+/// Children that are made while `work` runs in the parent's threads: each must end by itself, and well.
+fn fork_meanwhile(
+    times: usize,
+    threads: usize,
+    work: impl Fn(usize) + Sync,
+    child: impl Fn(usize) -> Result<(), String>,
+) {
+    let over = AtomicBool::new(false);
+    let rounds: Vec<AtomicU64> = (0..threads).map(|_| AtomicU64::new(0)).collect();
+    thread::scope(|scope| {
+        for (n, round) in rounds.iter().enumerate() {
+            let (over, work) = (&over, &work);
+            scope.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    work(n);
+                    round.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            wait_until(PATIENCE, || {
+                rounds.iter().all(|round| round.load(Ordering::Relaxed) > 0)
+            });
+            for n in 0..times {
+                Child::run(|| child(n)).join();
+            }
+        }));
+        over.store(true, Ordering::Relaxed);
+        if let Err(panic) = result {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+/// Eight threads of a child, each of which reads what it wrote.
+fn eight_threads_work(keep: &Manager, n: usize) -> Result<(), String> {
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..8)
+            .map(|worker| {
+                scope.spawn(move || {
+                    for round in 0..4 {
+                        let key = format!("child {n} {worker}");
+                        let value = format!("{n} {worker} {round}");
+                        told(keep.set(&key, &value))?;
+                        let back: Option<String> = told(keep.get(&key))?;
+                        holds(back.as_deref() == Some(&value), "another one's reply")?;
+                        if worker == 0 {
+                            let _ = (keep.stats(), keep.fetch_pool_status());
+                        }
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        let ended = workers.into_iter().map(|worker| worker.join());
+        ended
+            .map(|result| result.unwrap_or_else(|_| Err("a worker panicked".to_owned())))
+            .collect()
+    })
+}
+
+#[test]
+fn a_hundred_forks_while_sixty_four_threads_wait_for_four_slots() {
+    if !alone("a_hundred_forks_while_sixty_four_threads_wait_for_four_slots") {
+        return;
+    }
+    let server = Server::start();
+    // A few parents, since a grown process has other locks and stacks than a fresh one.
+    for (parent, children) in [(0, 40), (1, 30), (2, 30)] {
+        let keep = open(&server);
+        let work = |n: usize| {
+            let tag = format!("parent {parent} {n}");
+            let back: String = keep.command(("ECHO", &tag)).unwrap();
+            assert_eq!(back, tag);
+            if n % 8 == 0 {
+                let _ = (keep.stats(), keep.fetch_pool_status());
+            }
+        };
+        fork_meanwhile(children, 64, work, |n| {
+            eight_threads_work(&keep, n)?;
+            match n % 3 {
+                0 => told(keep.close(PATIENCE)),
+                _ => Ok(()),
+            }
+        });
+        assert_eq!(keep.stats()["errors"], 0);
+    }
+}
+
+#[test]
+fn forks_while_managers_are_opened_and_closed_all_the_time() {
+    if !alone("forks_while_managers_are_opened_and_closed_all_the_time") {
+        return;
+    }
+    let server = Server::start();
+    let keep = open(&server);
+    keep.ping().unwrap();
+    let work = |n: usize| {
+        let fresh = open(&server);
+        // Some are never used, and some are closed by their last handle.
+        if n != 0 {
+            fresh.ping().unwrap();
+        }
+        if n == 1 {
+            fresh.close(PATIENCE).unwrap();
+        }
+    };
+    fork_meanwhile(60, 3, work, |n| {
+        eight_threads_work(&keep, n)?;
+        // The child's own are as good as its parent's.
+        let own = open(&server);
+        eight_threads_work(&own, n)?;
+        told(own.close(PATIENCE))?;
+        told(keep.close(PATIENCE))
+    });
+    assert_eq!(keep.stats()["errors"], 0);
 }

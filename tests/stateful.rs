@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use redkeep::{Config, ErrorKind, Manager, Outcome};
@@ -341,5 +343,169 @@ fn a_lease_outlives_purge_and_close_of_its_node() {
         ErrorKind::Closed
     );
     drop(one);
+    wait_until(PATIENCE, || server.connections() == 0);
+}
+
+fn oldest(keep: &Manager) -> Option<Duration> {
+    keep.fetch_pool_status().nodes[0].pools[0].oldest_lease
+}
+
+#[test]
+fn the_status_tells_the_age_of_the_oldest_lease() {
+    let server = Server::start();
+    let keep = open(&server);
+    keep.ping().unwrap();
+    assert_eq!(oldest(&keep), None);
+    let asked = Instant::now();
+    let first = keep.client().dedicated().unwrap();
+    let had = Instant::now();
+    let age = Duration::from_millis(30);
+    wait_until(PATIENCE, || had.elapsed() >= age);
+    let second = keep.client().dedicated().unwrap();
+    // A look lies between the moments before and after it.
+    let least = had.elapsed();
+    let seen = oldest(&keep).unwrap();
+    assert!(seen >= least && seen <= asked.elapsed(), "{seen:?}");
+    let shown = keep.stats()["pools"]["nodes"][0]["pools"][0]["oldest_lease_ms"].as_f64();
+    assert!(shown.unwrap() >= least.as_secs_f64() * 1e3, "{shown:?}");
+    // A command on a connection of the pool is no lease.
+    keep.ping().unwrap();
+    drop(first);
+    let seen = oldest(&keep).unwrap();
+    assert!(seen <= had.elapsed() - age, "{seen:?}");
+    drop(second);
+    assert_eq!(oldest(&keep), None);
+    let none = &keep.stats()["pools"]["nodes"][0]["pools"][0]["oldest_lease_ms"];
+    assert!(none.is_null(), "{none}");
+}
+
+/// Everything that was logged, from any test of this file.
+static LOGGED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+struct Collector;
+
+impl log::Log for Collector {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        LOGGED.lock().unwrap().push(record.args().to_string());
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn a_lease_held_for_too_long_is_reported_once_with_its_age() {
+    log::set_logger(&Collector).expect("no other logger");
+    log::set_max_level(log::LevelFilter::Warn);
+    let server = Server::start();
+    let warnings = |server: &Server| {
+        let lines = LOGGED.lock().unwrap();
+        let about =
+            |line: &&String| line.contains("leased for") && line.contains(&server.address());
+        lines.iter().filter(about).cloned().collect::<Vec<_>>()
+    };
+    let round = Duration::from_millis(5);
+    let config = Config::new().url(server.url()).cleanup_interval(round);
+    let limit = Duration::from_millis(40);
+    let keep = Manager::open_config(&config.clone().lease_warning(limit)).unwrap();
+    let asked = Instant::now();
+    let first = keep.client().dedicated().unwrap();
+    wait_until(PATIENCE, || !warnings(&server).is_empty());
+    assert!(asked.elapsed() >= limit);
+    // Other leases are reported, this one is not again.
+    let second = keep.client().dedicated().unwrap();
+    wait_until(PATIENCE, || warnings(&server).len() == 2);
+    let third = keep.client().dedicated().unwrap();
+    wait_until(PATIENCE, || warnings(&server).len() == 3);
+    drop((first, second, third));
+
+    let other = Server::start();
+    let silent = config.url(other.url()).lease_warning(Duration::ZERO);
+    let off = Manager::open_config(&silent).unwrap();
+    let _held = off.client().dedicated().unwrap();
+    let _reported = keep.client().dedicated().unwrap();
+    wait_until(PATIENCE, || warnings(&server).len() == 4);
+    assert_eq!(warnings(&other).len(), 0);
+}
+
+#[test]
+fn ten_thousand_leases_of_sixteen_slots_end_by_their_deadlines() {
+    const THREADS: usize = 40;
+    const EACH: usize = 250;
+    let server = Server::start();
+    let config = Config::new().url(server.unix_url()).max_connections(16);
+    let keep = Manager::open_config(&config).unwrap();
+    let url = server.unix_url();
+    let (had, refused) = (AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for n in 0..THREADS {
+            let (keep, url, had, refused) = (&keep, &url, &had, &refused);
+            scope.spawn(move || {
+                for round in 0..EACH {
+                    let time = Duration::from_millis((n + round) as u64 % 4);
+                    let started = Instant::now();
+                    let lease = keep.get_client_within(url, time);
+                    let took = started.elapsed();
+                    // 40 threads share the machine with whatever else runs on it.
+                    assert!(took < time + Duration::from_secs(2), "{took:?}");
+                    match lease {
+                        Ok(mut one) => {
+                            let tag = format!("{n} {round}");
+                            match one.command::<String>(("ECHO", &tag)) {
+                                Ok(back) => assert_eq!(back, tag),
+                                Err(error) => panic!("{error:?}"),
+                            }
+                            had.fetch_add(1, Ordering::Relaxed);
+                        }
+                        // A slot came in time, but was not open yet.
+                        Err(error) if error.kind() == ErrorKind::Timeout => {
+                            assert_eq!(error.outcome(), Outcome::NotSent, "{error:?}");
+                            refused.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Err(error) => {
+                            assert_eq!(error.kind(), ErrorKind::PoolTimeout, "{error:?}");
+                            assert_eq!(error.outcome(), Outcome::NotSent, "{error:?}");
+                            assert!(took >= time, "{took:?} of {time:?}");
+                            refused.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let (had, refused) = (had.into_inner(), refused.into_inner());
+    assert_eq!(had + refused, (THREADS * EACH) as u64);
+    assert!(had > 0 && refused > 0, "{had} had, {refused} refused");
+    let pool = keep.fetch_pool_status().nodes[0].pools[0];
+    assert_eq!((pool.in_use, pool.waiting, pool.oldest_lease), (0, 0, None));
+    assert!(server.connections() <= 16);
+}
+
+#[test]
+fn close_wakes_a_lease_that_blocks_without_end() {
+    let server = Server::start();
+    let keep = open(&server);
+    let mut one = keep.client().dedicated().unwrap();
+    std::thread::scope(|scope| {
+        let blocked = scope.spawn(move || {
+            let error = one
+                .command::<Option<(String, String)>>(("BLPOP", "nothing", 0))
+                .unwrap_err();
+            let after = one.command::<()>("PING").unwrap_err();
+            (error, after)
+        });
+        wait_until(PATIENCE, || {
+            server.info("clients", "blocked_clients") == "1"
+        });
+        let started = Instant::now();
+        keep.close(PATIENCE).unwrap();
+        let (error, after) = blocked.join().unwrap();
+        assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
+        assert_eq!(error.kind(), ErrorKind::Closed, "{error:?}");
+        assert_eq!(after.outcome(), Outcome::NotSent, "{after:?}");
+    });
     wait_until(PATIENCE, || server.connections() == 0);
 }

@@ -53,6 +53,7 @@ impl Lease {
             true => Deadline::after(timeout),
             false => deadline,
         })?;
+        held.lease();
         Ok(Lease {
             held: Some(held),
             timeout,

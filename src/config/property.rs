@@ -312,6 +312,13 @@ properties! {
         default: "off",
     }
 
+    /// How long a connection may be leased before a warning is logged, once for each lease, in the next round of
+    /// `cleanup_interval`. 0: none is.
+    lease_warning: Duration, set by Duration {
+        takes: Rule::TimeOrOff(MILLISECOND, YEAR),
+        default: "60s",
+    }
+
     /// How many threads run background work and the handlers of messages.
     workers: usize, set by usize {
         takes: Rule::Number(1, 256),

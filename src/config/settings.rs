@@ -23,6 +23,7 @@ pub(crate) struct Settings {
     pub cleanup_interval: Option<Duration>,
     pub max_idle_time: Option<Duration>,
     pub max_lifetime: Option<Duration>,
+    pub lease_warning: Option<Duration>,
     pub workers: usize,
     pub read_from: ReadFrom,
     /// 2 or 3.
@@ -61,6 +62,7 @@ impl Settings {
             cleanup_interval: on(all.cleanup_interval),
             max_idle_time: on(all.max_idle_time),
             max_lifetime: on(all.max_lifetime),
+            lease_warning: on(all.lease_warning),
             workers: needed(all.workers, "workers")?,
             read_from: needed(all.read_from, "read_from")?,
             protocol: needed(all.protocol, "protocol")?,

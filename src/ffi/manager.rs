@@ -334,7 +334,7 @@ pub unsafe extern "C" fn rk_manager_stop_cleanup(
 
 /// What every pool of every node is doing at this moment, as JSON: {"health_checks", "cleanup", "nodes": [{"address",
 /// "state", "version", "latency_ms", "last_error", "pools": [{"size", "in_use", "idle", "waiting", "opened",
-/// "closed"}]}]}. A state is "untried", "up", "down" or "closed". json may not be NULL.
+/// "closed", "oldest_lease_ms"}]}]}. A state is "untried", "up", "down" or "closed". json may not be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rk_manager_fetch_pool_status(
     manager: *mut rk_manager,

@@ -69,6 +69,8 @@ pub struct PoolState {
     pub opened: u64,
     /// Connections closed so far.
     pub closed: u64,
+    /// For how long the oldest of its leases has been held; none if nothing is leased.
+    pub oldest_lease: Option<Duration>,
 }
 
 impl NodeState {
@@ -151,6 +153,7 @@ impl PoolState {
             waiting,
             opened: pool.counters.opened.load(Ordering::Relaxed),
             closed: pool.counters.closed.load(Ordering::Relaxed),
+            oldest_lease: pool.leases.oldest(),
         }
     }
 
@@ -162,6 +165,7 @@ impl PoolState {
             "waiting": self.waiting,
             "opened": self.opened,
             "closed": self.closed,
+            "oldest_lease_ms": self.oldest_lease.map(milliseconds),
         })
     }
 }

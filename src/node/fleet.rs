@@ -132,8 +132,8 @@ impl Fleet {
             .ok_or_else(|| off("cleanup_interval"))?;
         let mut reaper = self.reaper.lock();
         if reaper.is_none() {
-            let max_idle = self.settings.max_idle_time;
-            *reaper = Some(Reaper::start(&self.nodes, interval, max_idle)?);
+            let (max_idle, warning) = (self.settings.max_idle_time, self.settings.lease_warning);
+            *reaper = Some(Reaper::start(&self.nodes, interval, max_idle, warning)?);
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 mod condition;
 mod fleet;
 mod health;
+mod leases;
 mod permits;
 mod pool;
 mod probe;
@@ -233,6 +234,22 @@ impl Node {
         });
     }
 
+    /// Warns of the leases that have been held for `limit`, once of each.
+    pub(crate) fn report_leases(&self, limit: Duration) {
+        for age in self
+            .pools
+            .iter()
+            .flat_map(|pool| pool.leases.overdue(limit))
+        {
+            log::warn!(
+                target: "redkeep",
+                "a connection to node {} has been leased for {:.1} s and is not back yet (property lease_warning)",
+                self.name,
+                age.as_secs_f64()
+            );
+        }
+    }
+
     fn sweep(&self, stale: impl Fn(&Slot) -> bool) {
         for pool in &self.pools {
             pool.sweep(|slot| slot.connection.is_some() && stale(slot));
@@ -285,6 +302,8 @@ pub(crate) struct Held<N: Deref<Target = Node>> {
     node: N,
     pool: usize,
     slot: Option<HeldSlot>,
+    /// Its number among the pool's leases, if it is one.
+    lease: Option<u64>,
 }
 
 impl<N: Deref<Target = Node>> Held<N> {
@@ -295,9 +314,16 @@ impl<N: Deref<Target = Node>> Held<N> {
             node,
             pool,
             slot: None,
+            lease: None,
         };
         held.slot = Some(held.node.pools[pool].take()?);
         Ok(held)
+    }
+
+    /// It is somebody's lease from now on, and reported if it is held for too long.
+    pub(crate) fn lease(&mut self) {
+        let leases = &self.node.pools[self.pool].leases;
+        self.lease.get_or_insert_with(|| leases.begin());
     }
 
     /// Sends one packed request and reads its reply, opening a connection first where that is needed.
@@ -399,6 +425,9 @@ impl<N: Deref<Target = Node>> Held<N> {
 
 impl<N: Deref<Target = Node>> Drop for Held<N> {
     fn drop(&mut self) {
+        if let Some(number) = self.lease {
+            self.node.pools[self.pool].leases.end(number);
+        }
         // A stale one is closed here rather than at its next use, which may be long in coming.
         if let Some(slot) = &mut self.slot {
             let stale = slot.generation != self.node.generation.load(Ordering::Acquire);

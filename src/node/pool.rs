@@ -13,6 +13,7 @@ use scheduled_thread_pool::ScheduledThreadPool;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::lock;
+use crate::node::leases::Leases;
 use crate::node::permits::Permits;
 use crate::transport::Connection;
 
@@ -79,6 +80,7 @@ pub(crate) struct Pool {
     /// (see `fork::lock`).
     gate: Mutex<()>,
     pub(crate) permits: Permits,
+    pub(crate) leases: Leases,
     pub(crate) size: usize,
     pub(crate) counters: PoolCounters,
 }
@@ -100,6 +102,7 @@ impl Pool {
             slots,
             gate: Mutex::new(()),
             permits: Permits::new(size),
+            leases: Leases::default(),
             size,
             counters: PoolCounters::default(),
         })

@@ -1,4 +1,4 @@
-//! The reaper thread: closes connections that nobody has needed for a while.
+//! The reaper thread: closes connections that nobody has needed for a while, and reports leases that do not end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +14,13 @@ pub(crate) struct Reaper {
 }
 
 impl Reaper {
-    /// Every `interval`, closes what has been idle for longer than `max_idle`, or is too old.
+    /// Every `interval`, closes what has been idle for longer than `max_idle`, or is too old, and reports what has been leased for
+    /// longer than `lease_warning`.
     pub(crate) fn start(
         nodes: &Arc<Roll>,
         interval: Duration,
         max_idle: Option<Duration>,
+        lease_warning: Option<Duration>,
     ) -> Result<Reaper> {
         let stop = Arc::new(Latch::default());
         let (nodes, latch) = (nodes.clone(), stop.clone());
@@ -26,6 +28,9 @@ impl Reaper {
             while !latch.sleep(interval) {
                 for node in nodes.iter() {
                     node.reap(max_idle);
+                    if let Some(limit) = lease_warning {
+                        node.report_leases(limit);
+                    }
                 }
             }
         })?;
