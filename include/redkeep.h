@@ -504,7 +504,7 @@ rk_status rk_manager_stop_cleanup(struct rk_manager *manager, rk_error **err);
 /**
  * What every pool of every node is doing at this moment, as JSON: {"health_checks", "cleanup", "nodes": [{"address",
  * "state", "version", "latency_ms", "last_error", "pools": [{"size", "in_use", "idle", "waiting", "opened",
- * "closed"}]}]}. A state is "untried", "up", "down" or "closed". json may not be NULL.
+ * "closed", "oldest_lease_ms"}]}]}. A state is "untried", "up", "down" or "closed". json may not be NULL.
  */
 rk_status rk_manager_fetch_pool_status(struct rk_manager *manager,
                                        rk_bytes *json,

@@ -8,6 +8,7 @@
 //! parent: Cell ─ Link(generation 0) ─ value            child: Cell ─ Link(0, never touched) ─ Link(1) ─ value
 //! ```
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -16,8 +17,33 @@ use crate::sys;
 
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 
+/// Held by whoever does what a fork must not interrupt, and by a thread while it forks.
+static UNFORKED: Mutex<()> = Mutex::new(());
+
+thread_local! {
+    /// Between the two halves of a fork, in the thread that forks, in both processes.
+    static FORKING: RefCell<Option<MutexGuard<'static, ()>>> = const { RefCell::new(None) };
+}
+
+extern "C" fn before() {
+    let guard = lock(&UNFORKED);
+    // A thread in its very last moments has no such place any more, and forks without waiting for others.
+    let _ = FORKING.try_with(|forking| *forking.borrow_mut() = Some(guard));
+}
+
+extern "C" fn in_parent() {
+    let _ = FORKING.try_with(|forking| forking.borrow_mut().take());
+}
+
 extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
+    in_parent();
+}
+
+/// Does what takes but a moment, and what a child must not find half done. Forks of other threads wait for its end.
+pub(crate) fn unforked<T>(work: impl FnOnce() -> T) -> T {
+    let _guard = lock(&UNFORKED);
+    work()
 }
 
 /// How many forks lie between the process that loaded the library and this one.
@@ -28,7 +54,7 @@ pub(crate) fn generation() -> u64 {
 /// Begins to count. Called before the first thing that must not cross a fork is made.
 fn watch() -> Result<()> {
     static WATCHING: OnceLock<bool> = OnceLock::new();
-    match WATCHING.get_or_init(|| sys::at_fork(in_child).is_ok()) {
+    match WATCHING.get_or_init(|| sys::at_fork(before, in_parent, in_child).is_ok()) {
         true => Ok(()),
         false => Err(Error::new(
             ErrorKind::System,

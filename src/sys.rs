@@ -87,10 +87,14 @@ pub(crate) fn poll_entry(fd: BorrowedFd<'_>, events: i16) -> PollFd {
 }
 
 /// Runs `child` in every child of a later fork(), before fork() returns there.
-pub(crate) fn at_fork(child: extern "C" fn()) -> io::Result<()> {
-    // SAFETY: the handler is a plain function that lives as long as the program: the library is linked
+pub(crate) fn at_fork(
+    before: extern "C" fn(),
+    parent: extern "C" fn(),
+    child: extern "C" fn(),
+) -> io::Result<()> {
+    // SAFETY: the handlers are plain functions that live as long as the program: the library is linked
     // `-z nodelete`, so that not even dlclose() unmaps it.
-    match unsafe { libc::pthread_atfork(None, None, Some(child)) } {
+    match unsafe { libc::pthread_atfork(Some(before), Some(parent), Some(child)) } {
         0 => Ok(()),
         code => Err(io::Error::from_raw_os_error(code)),
     }

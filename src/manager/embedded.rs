@@ -12,12 +12,11 @@ use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
-use parking_lot::Mutex;
 
 use crate::clock::Deadline;
 use crate::config::{Address, Endpoint};
@@ -101,7 +100,7 @@ impl Embedded {
             return true;
         }
         self.stop.open();
-        let keeper = self.keeper.lock().take();
+        let keeper = fork::lock(&self.keeper).take();
         keeper.is_none_or(|keeper| keeper.join(deadline))
     }
 }

@@ -1,9 +1,7 @@
 //! All nodes of one manager, and the two threads that look after them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-use parking_lot::Mutex;
 
 use crate::clock::Deadline;
 use crate::config::{Endpoint, Settings};
@@ -24,7 +22,7 @@ pub(crate) struct Fleet {
     slot_maker: Arc<SlotMaker>,
     watch: Arc<Watch>,
     nodes: Arc<Roll>,
-    adding: std::sync::Mutex<()>,
+    adding: Mutex<()>,
     health: Mutex<Option<Health>>,
     reaper: Mutex<Option<Reaper>>,
     /// Opened when everything ends.
@@ -40,7 +38,7 @@ impl Fleet {
             slot_maker: SlotMaker::shared()?,
             watch: Arc::default(),
             nodes: Arc::default(),
-            adding: std::sync::Mutex::new(()),
+            adding: Mutex::new(()),
             health: Mutex::new(None),
             reaper: Mutex::new(None),
             closing: Arc::default(),
@@ -77,16 +75,13 @@ impl Fleet {
             known.reopen();
             return Ok(known.clone());
         }
-        let node = self.slot_maker.awake(|threads| {
-            Node::new(
-                endpoint,
-                &self.settings,
-                &self.resolver,
-                threads,
-                &self.watch,
-            )
-        })?;
-        let node = Arc::new(node);
+        let node = Arc::new(Node::new(
+            endpoint,
+            &self.settings,
+            &self.resolver,
+            &self.slot_maker,
+            &self.watch,
+        )?);
         self.nodes.push(node.clone());
         self.watch.ring();
         Ok(node)
@@ -110,7 +105,7 @@ impl Fleet {
             .settings
             .health_check_interval
             .ok_or_else(|| off("health_check_interval"))?;
-        let mut health = self.health.lock();
+        let mut health = lock(&self.health);
         if health.is_none() {
             *health = Some(Health::start(&self.watch, &self.nodes, interval)?);
         }
@@ -118,7 +113,7 @@ impl Fleet {
     }
 
     pub(crate) fn stop_health_checks(&self, deadline: Deadline) -> bool {
-        let Some(health) = self.health.lock().take() else {
+        let Some(health) = lock(&self.health).take() else {
             return true;
         };
         health.stop();
@@ -130,7 +125,7 @@ impl Fleet {
             .settings
             .cleanup_interval
             .ok_or_else(|| off("cleanup_interval"))?;
-        let mut reaper = self.reaper.lock();
+        let mut reaper = lock(&self.reaper);
         if reaper.is_none() {
             let (max_idle, warning) = (self.settings.max_idle_time, self.settings.lease_warning);
             *reaper = Some(Reaper::start(&self.nodes, interval, max_idle, warning)?);
@@ -139,7 +134,7 @@ impl Fleet {
     }
 
     pub(crate) fn stop_cleanup(&self, deadline: Deadline) -> bool {
-        let Some(reaper) = self.reaper.lock().take() else {
+        let Some(reaper) = lock(&self.reaper).take() else {
             return true;
         };
         reaper.stop();
@@ -148,7 +143,7 @@ impl Fleet {
 
     /// Whether both tasks run: health checks, clean-up.
     pub(crate) fn tasks(&self) -> (bool, bool) {
-        (self.health.lock().is_some(), self.reaper.lock().is_some())
+        (lock(&self.health).is_some(), lock(&self.reaper).is_some())
     }
 
     /// Ends every call and every thread, for good. False if a thread still ran at the deadline.
@@ -158,7 +153,7 @@ impl Fleet {
             node.shut_down();
         }
         // Both are told before either is waited for.
-        if let Some(reaper) = &*self.reaper.lock() {
+        if let Some(reaper) = &*lock(&self.reaper) {
             reaper.stop();
         }
         let health = self.stop_health_checks(deadline);

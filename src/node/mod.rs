@@ -16,8 +16,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use scheduled_thread_pool::ScheduledThreadPool;
-
 use crate::clock::{self, Deadline};
 use crate::config::{Endpoint, Settings};
 use crate::error::{Error, ErrorKind, Result};
@@ -30,6 +28,7 @@ use health::Watch;
 use permits::Entry;
 pub(crate) use pool::Pool;
 use pool::{HeldSlot, Slot};
+use slot_maker::SlotMaker;
 
 /// A connection idle for longer than this is asked for a sign of life before it is used.
 const TRUSTED: Duration = Duration::from_secs(1);
@@ -49,6 +48,8 @@ pub(crate) struct Node {
     loss: AtomicU64,
     /// Held while the pools are closed or opened again: one after the other.
     gate: Mutex<()>,
+    /// Its thread may end only after the pools, which know it; so it stands below them.
+    _slot_maker: Arc<SlotMaker>,
 }
 
 impl Node {
@@ -56,13 +57,15 @@ impl Node {
         endpoint: Endpoint,
         settings: &Arc<Settings>,
         resolver: &Arc<Resolver>,
-        threads: &Arc<ScheduledThreadPool>,
+        slot_maker: &Arc<SlotMaker>,
         watch: &Arc<Watch>,
     ) -> Result<Node> {
         let name: Arc<str> = endpoint.address.to_string().into();
-        let pools = (0..settings.pools_per_node)
-            .map(|_| Pool::new(settings.max_connections, threads))
-            .collect::<Result<_>>()?;
+        let pools = slot_maker.awake(|threads| {
+            (0..settings.pools_per_node)
+                .map(|_| Pool::new(settings.max_connections, threads))
+                .collect::<Result<_>>()
+        })?;
         Ok(Node {
             condition: Condition::new(name.clone()),
             name,
@@ -79,6 +82,7 @@ impl Node {
             born: Instant::now(),
             loss: AtomicU64::new(0),
             gate: Mutex::new(()),
+            _slot_maker: slot_maker.clone(),
         })
     }
 

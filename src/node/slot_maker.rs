@@ -3,8 +3,9 @@
 //! It has work only while a pool is made, and r2d2 keeps it for ever. Left to itself it would wait inside parking_lot,
 //! whose process-wide table then holds a node on this thread's stack. A forked child uses the stacks of the threads
 //! that it did not inherit for its own: the table is corrupt, and waits in the child are never woken. So between two
-//! pools the thread waits here, in a job that waits in std.
+//! pools the thread waits here, in a job that waits in std; and while it begins, works or ends, forks wait.
 
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -16,9 +17,12 @@ use crate::sys;
 use crate::worker::Latch;
 
 pub(crate) struct SlotMaker {
-    threads: Arc<ScheduledThreadPool>,
+    /// There until it is dropped.
+    threads: Option<Arc<ScheduledThreadPool>>,
     /// Ends the job in which the thread waits.
     wake: Mutex<Arc<Latch>>,
+    /// Open when the thread is gone.
+    ended: Arc<Latch>,
 }
 
 impl SlotMaker {
@@ -42,37 +46,66 @@ impl SlotMaker {
     }
 
     fn new() -> Result<Arc<SlotMaker>> {
-        // It panics where the system has no thread for it.
-        let threads = std::panic::catch_unwind(|| {
-            ScheduledThreadPool::builder()
-                .num_threads(1)
-                .thread_name_pattern("redkeep-slots")
-                .build()
-        });
-        let threads =
-            threads.map_err(|_| Error::new(ErrorKind::System, "no thread for redkeep-slots"))?;
-        let wake = Mutex::new(asleep(&threads));
-        Ok(Arc::new(SlotMaker {
-            threads: Arc::new(threads),
-            wake,
-        }))
+        fork::unforked(|| {
+            // It panics where the system has no thread for it.
+            let threads = std::panic::catch_unwind(|| {
+                ScheduledThreadPool::builder()
+                    .num_threads(1)
+                    .thread_name_pattern("redkeep-slots")
+                    .build()
+            });
+            let threads = threads
+                .map_err(|_| Error::new(ErrorKind::System, "no thread for redkeep-slots"))?;
+            let ended = Arc::new(Latch::default());
+            let told = Ended(ended.clone());
+            threads.execute(move || ENDED.with(|place| *place.borrow_mut() = Some(told)));
+            let wake = Mutex::new(asleep(&threads));
+            Ok(Arc::new(SlotMaker {
+                threads: Some(Arc::new(threads)),
+                wake,
+                ended,
+            }))
+        })
     }
 
     /// Runs `make` while the thread works.
     pub(crate) fn awake<T>(&self, make: impl FnOnce(&Arc<ScheduledThreadPool>) -> T) -> T {
         let mut wake = lock(&self.wake);
-        wake.open();
-        let made = make(&self.threads);
-        *wake = asleep(&self.threads);
-        made
+        fork::unforked(|| {
+            wake.open();
+            let threads = self.threads.as_ref().expect("taken only by drop");
+            let made = make(threads);
+            *wake = asleep(threads);
+            made
+        })
     }
 }
 
 impl Drop for SlotMaker {
     fn drop(&mut self) {
-        lock(&self.wake).open();
+        fork::unforked(|| {
+            self.threads = None;
+            lock(&self.wake).open();
+            self.ended.sleep(MOMENT);
+        })
     }
 }
+
+/// Opens its latch when the thread ends in which it is kept.
+struct Ended(Arc<Latch>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.open();
+    }
+}
+
+thread_local! {
+    static ENDED: RefCell<Option<Ended>> = const { RefCell::new(None) };
+}
+
+/// The thread needs far less; the limit is for a machine that is out of breath.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// Lets the thread sleep until the latch that comes back opens.
 fn asleep(threads: &ScheduledThreadPool) -> Arc<Latch> {
@@ -84,6 +117,6 @@ fn asleep(threads: &ScheduledThreadPool) -> Arc<Latch> {
         told.open();
         until.wait_for_ever();
     });
-    there.sleep(Duration::from_secs(1));
+    there.sleep(MOMENT);
     wake
 }

@@ -1,0 +1,104 @@
+"""Python's multiprocessing by fork, while threads of the parent use the same manager."""
+
+import ctypes
+import multiprocessing
+import os
+import threading
+import warnings
+from ctypes import POINTER, byref, c_char_p, c_int32, c_int64, c_size_t, c_uint8, c_void_p
+
+CHILDREN = 50
+AT_ONCE = 5
+THREADS = 4
+PATIENCE = 20
+
+# That forking with threads is dangerous is what this is about.
+warnings.simplefilter("ignore", DeprecationWarning)
+
+
+class Bytes(ctypes.Structure):
+    _fields_ = [("data", POINTER(c_uint8)), ("len", c_size_t)]
+
+
+lib = ctypes.CDLL("libredkeep.so")
+lib.rk_status_name.restype = c_char_p
+lib.rk_error_message.restype = c_char_p
+lib.rk_error_message.argtypes = [c_void_p]
+lib.rk_error_free.argtypes = [c_void_p]
+lib.rk_bytes_free.argtypes = [POINTER(Bytes)]
+lib.rk_manager_open.argtypes = [c_char_p, POINTER(c_void_p), POINTER(c_void_p)]
+lib.rk_manager_close.argtypes = [c_void_p, c_int64, POINTER(c_void_p)]
+lib.rk_manager_free.argtypes = [c_void_p]
+lib.rk_get.argtypes = [c_void_p, c_char_p, c_size_t, POINTER(Bytes), POINTER(c_void_p)]
+lib.rk_set.argtypes = [c_void_p, c_char_p, c_size_t, c_char_p, c_size_t, POINTER(c_void_p)]
+
+
+def call(function, *arguments):
+    err = c_void_p()
+    status = function(*arguments, byref(err))
+    if status != 0:
+        text = lib.rk_error_message(err)
+        lib.rk_error_free(err)
+        raise RuntimeError(lib.rk_status_name(c_int32(status)).decode(), text and text.decode())
+
+
+def set_and_get(keep, key, text):
+    value = Bytes()
+    call(lib.rk_set, keep, key, len(key), text, len(text))
+    call(lib.rk_get, keep, key, len(key), byref(value))
+    got = ctypes.string_at(value.data, value.len)
+    lib.rk_bytes_free(byref(value))
+    assert got == text, (got, text)
+
+
+def child(keep, number):
+    for turn in range(5):
+        set_and_get(keep, b"child %d" % number, b"%d %d" % (number, turn))
+    if number % 3 == 0:
+        call(lib.rk_manager_close, keep, -1)
+    if number % 3 == 1:
+        lib.rk_manager_free(keep)
+
+
+def main():
+    keep = c_void_p()
+    call(lib.rk_manager_open, os.environ["RK_TEST_URL"].encode(), byref(keep))
+    over, failures, turns = threading.Event(), [], [0] * THREADS
+
+    def work(number):
+        try:
+            while not over.is_set():
+                set_and_get(keep, b"parent %d" % number, b"%d" % turns[number])
+                turns[number] += 1
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    context = multiprocessing.get_context("fork")
+    codes = []
+    try:
+        for first in range(0, CHILDREN, AT_ONCE):
+            some = [context.Process(target=child, args=(keep, first + n)) for n in range(AT_ONCE)]
+            for process in some:
+                process.start()
+            for process in some:
+                process.join(PATIENCE)
+                if process.exitcode is None:
+                    process.kill()
+                    process.join()
+                codes.append(process.exitcode)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert codes == [0] * CHILDREN, codes
+    assert not failures, failures
+    assert min(turns) > 0, turns
+    set_and_get(keep, b"parent", b"at the end")
+    lib.rk_manager_free(keep)
+
+
+if __name__ == "__main__":
+    main()
