@@ -435,10 +435,10 @@ fn eight_threads_work(keep: &Manager, n: usize) -> Result<(), String> {
                 })
             })
             .collect();
-        let ended = workers.into_iter().map(|worker| worker.join());
-        ended
-            .map(|result| result.unwrap_or_else(|_| Err("a worker panicked".to_owned())))
-            .collect()
+        workers.into_iter().try_for_each(|worker| {
+            let ended = worker.join();
+            ended.unwrap_or_else(|_| Err("a worker panicked".to_owned()))
+        })
     })
 }
 
@@ -455,7 +455,7 @@ fn a_hundred_forks_while_sixty_four_threads_wait_for_four_slots() {
             let tag = format!("parent {parent} {n}");
             let back: String = keep.command(("ECHO", &tag)).unwrap();
             assert_eq!(back, tag);
-            if n % 8 == 0 {
+            if n.is_multiple_of(8) {
                 let _ = (keep.stats(), keep.fetch_pool_status());
             }
         };
@@ -497,4 +497,21 @@ fn forks_while_managers_are_opened_and_closed_all_the_time() {
         told(keep.close(PATIENCE))
     });
     assert_eq!(keep.stats()["errors"], 0);
+
+#[test]
+fn a_child_that_lives_on_does_not_hold_up_the_end_of_an_embedded_server() {
+    if !alone("a_child_that_lives_on_does_not_hold_up_the_end_of_an_embedded_server") {
+        return;
+    }
+    let keep = Manager::open("embedded://").unwrap();
+    keep.ping().unwrap();
+    let started = Instant::now();
+    let child = Child::run(|| {
+        thread::sleep(PATIENCE);
+        Ok(())
+    });
+    keep.close(PATIENCE / 2).unwrap();
+    assert!(started.elapsed() < PATIENCE / 2);
+    // SAFETY: our own child, which has nothing to say.
+    unsafe { libc::kill(child.pid, libc::SIGKILL) };
 }

@@ -70,8 +70,8 @@ impl Embedded {
             }
             let _ = fs::remove_dir_all(&path);
             if let Ok(mut janitor) = janitor {
-                drop(janitor.stdin.take());
-                let _ = janitor.wait();
+                // Nothing is left for it to do. Closing the pipe would not end it while a forked child holds it too.
+                end(&mut janitor);
             }
         })?;
         let embedded = Embedded {
@@ -107,6 +107,11 @@ impl Embedded {
 
 impl Drop for Embedded {
     fn drop(&mut self) {
+        if self.generation != fork::generation() {
+            // Detaching a thread of the parent's could hit one of the child's, which got the same stack.
+            std::mem::forget(self.keeper.get_mut().take());
+            return;
+        }
         self.stop(Deadline::after(Duration::from_secs(2)));
     }
 }
@@ -206,7 +211,7 @@ fn wait_until_up(mut server: Child, folder: &Path) -> Result<Child> {
 }
 
 /// It keeps nothing, so there is nothing for it to put in order first.
-fn end(server: &mut Child) {
-    let _ = server.kill();
-    let _ = server.wait();
+fn end(process: &mut Child) {
+    let _ = process.kill();
+    let _ = process.wait();
 }
