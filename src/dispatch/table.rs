@@ -145,9 +145,21 @@ fn is(arg: &[u8], name: &str) -> bool {
     arg.eq_ignore_ascii_case(name.as_bytes())
 }
 
+/// What stands behind this word among the options of XREAD and XREADGROUP; names of groups and streams are no words.
 fn after(args: &[&[u8]], word: &str) -> Option<usize> {
-    let at = args.iter().position(|arg| is(arg, word))? + 1;
-    (at < args.len()).then_some(at)
+    let mut at = 1;
+    while let Some(option) = args.get(at) {
+        if is(option, word) {
+            return (at + 1 < args.len()).then_some(at + 1);
+        }
+        at += match () {
+            _ if is(option, "STREAMS") => return None,
+            _ if is(option, "GROUP") => 3,
+            _ if is(option, "COUNT") || is(option, "BLOCK") => 2,
+            _ => 1,
+        };
+    }
+    None
 }
 
 fn number<T: std::str::FromStr>(args: &[&[u8]], at: usize) -> Option<T> {
@@ -217,7 +229,7 @@ static TABLE: &[Entry] = &[
     row("BZPOPMAX", Way::Blocks(Patience::LastArgument), Keys::At(1)),
     row("BZPOPMIN", Way::Blocks(Patience::LastArgument), Keys::At(1)),
     row("CLIENT", Way::Client, Keys::None),
-    row("CLUSTER", Way::Plain(Class::Read), Keys::None),
+    row("CLUSTER", Way::Plain(Class::Once), Keys::None),
     row("COMMAND", Way::Plain(Class::Read), Keys::None),
     row("CONFIG", Way::Plain(Class::Repeatable), Keys::None),
     row("COPY", Way::Plain(Class::Once), Keys::At(1)),
@@ -253,7 +265,7 @@ static TABLE: &[Entry] = &[
     row("GEORADIUSBYMEMBER_RO", Way::Plain(Class::Read), Keys::At(1)),
     row("GEORADIUS_RO", Way::Plain(Class::Read), Keys::At(1)),
     row("GEOSEARCH", Way::Plain(Class::Read), Keys::At(1)),
-    row("GEOSEARCHSTORE", Way::Plain(Class::Repeatable), Keys::At(1)),
+    row("GEOSEARCHSTORE", Way::Plain(Class::Once), Keys::At(1)),
     row("GET", Way::Plain(Class::Read), Keys::At(1)),
     row("GETBIT", Way::Plain(Class::Read), Keys::At(1)),
     row("GETDEL", Way::Plain(Class::Once), Keys::At(1)),
@@ -347,7 +359,7 @@ static TABLE: &[Entry] = &[
     row("SCARD", Way::Plain(Class::Read), Keys::At(1)),
     row("SCRIPT", Way::ScriptAdmin, Keys::None),
     row("SDIFF", Way::Plain(Class::Read), Keys::At(1)),
-    row("SDIFFSTORE", Way::Plain(Class::Repeatable), Keys::At(1)),
+    row("SDIFFSTORE", Way::Plain(Class::Once), Keys::At(1)),
     row("SELECT", Way::Stateful, Keys::None),
     row("SET", Way::Set, Keys::At(1)),
     row("SETBIT", Way::Plain(Class::Once), Keys::At(1)),
@@ -409,7 +421,7 @@ static TABLE: &[Entry] = &[
     row("ZCARD", Way::Plain(Class::Read), Keys::At(1)),
     row("ZCOUNT", Way::Plain(Class::Read), Keys::At(1)),
     row("ZDIFF", Way::Plain(Class::Read), Keys::Counted(1)),
-    row("ZDIFFSTORE", Way::Plain(Class::Repeatable), Keys::At(1)),
+    row("ZDIFFSTORE", Way::Plain(Class::Once), Keys::At(1)),
     row("ZINCRBY", Way::Plain(Class::Once), Keys::At(1)),
     row("ZINTER", Way::Plain(Class::Read), Keys::Counted(1)),
     row("ZINTERCARD", Way::Plain(Class::Read), Keys::Counted(1)),
@@ -472,6 +484,8 @@ mod tests {
             "ZUNIONSTORE a 2 a b",
             "EXPIRE a 5 NX",
             "PEXPIRE a 0",
+            "CLUSTER ADDSLOTS 1",
+            "SDIFFSTORE a b a",
         ] {
             assert_eq!(reading(once).class, Class::Once, "{once}");
         }
@@ -513,6 +527,12 @@ mod tests {
         assert_eq!(reading("BLPOP a 0").blocks, Some(None));
         assert_eq!(reading("XREAD COUNT 1 BLOCK 20 STREAMS s $").blocks, ms(20));
         assert_eq!(reading("XREAD STREAMS s 0").blocks, None);
+        assert_eq!(reading("XREAD STREAMS block 0").blocks, None);
+        assert_eq!(reading("XREADGROUP GROUP block 0 STREAMS s >").blocks, None);
+        assert_eq!(
+            reading("XREADGROUP GROUP g c BLOCK 20 NOACK STREAMS s >").blocks,
+            ms(20)
+        );
         assert_eq!(reading("WAIT 1 250").blocks, ms(250));
         assert_eq!(reading("BLMPOP 2 1 a LEFT").blocks, ms(2000));
         assert_eq!(reading("BLPOP a -1").blocks, None);
@@ -525,6 +545,10 @@ mod tests {
         assert_eq!(reading("EVAL x 1 a").key, Some(3));
         assert_eq!(reading("EVAL x 0 a").key, None);
         assert_eq!(reading("XREAD COUNT 1 STREAMS s 0").key, Some(4));
+        assert_eq!(
+            reading("XREADGROUP GROUP streams c STREAMS s >").key,
+            Some(5)
+        );
         assert_eq!(reading("GET").key, None);
         assert_eq!(reading("PING").key, None);
     }
