@@ -16,6 +16,7 @@ use crate::ffi::bytes::rk_slice;
 use crate::ffi::error::{rk_error, rk_status};
 use crate::ffi::manager::rk_manager;
 use crate::ffi::reply::rk_reply;
+use crate::fork;
 use crate::manager::Manager;
 
 /// A connection taken out of a node's pool. It keeps its manager alive. In a child of fork(), commands on a connection
@@ -31,11 +32,19 @@ pub struct rk_connection {
 pub(super) struct Leased {
     // In this order, so that it is back before its manager may end.
     lease: Arc<Mutex<Option<Lease>>>,
+    generation: u64,
     _manager: Manager,
 }
 
 impl Leased {
     pub(super) fn with<T>(&self, work: impl FnOnce(&mut Lease) -> Result<T>) -> Result<T> {
+        // In a fork, the lock may be held by a thread of the parent's.
+        if self.generation != fork::generation() {
+            return Err(Error::new(
+                ErrorKind::Closed,
+                "this connection belongs to the process that leased it, and this is a fork of that one",
+            ));
+        }
         let Some(mut lease) = self.lease.try_lock() else {
             return Err(Error::argument("connection: another thread is using it"));
         };
@@ -75,6 +84,7 @@ pub unsafe extern "C" fn rk_connection_lease(
         out.set(Box::into_raw(Box::new(rk_connection {
             leased: Leased {
                 lease: Arc::new(Mutex::new(Some(manager.lease(url, time)?))),
+                generation: fork::generation(),
                 _manager: manager.clone(),
             },
         })));
@@ -130,7 +140,10 @@ pub unsafe extern "C" fn rk_connection_release(connection: *mut rk_connection) {
     quietly((), || {
         if let Some(connection) = c.take(connection) {
             // At once, even if a pipeline still knows it.
-            drop(connection.leased.lease.lock().take());
+            let leased = connection.leased;
+            if leased.generation == fork::generation() {
+                drop(leased.lease.lock().take());
+            }
         }
     });
 }
