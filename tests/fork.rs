@@ -497,6 +497,7 @@ fn forks_while_managers_are_opened_and_closed_all_the_time() {
         told(keep.close(PATIENCE))
     });
     assert_eq!(keep.stats()["errors"], 0);
+}
 
 #[test]
 fn a_child_that_lives_on_does_not_hold_up_the_end_of_an_embedded_server() {

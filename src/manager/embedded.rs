@@ -109,7 +109,7 @@ impl Drop for Embedded {
     fn drop(&mut self) {
         if self.generation != fork::generation() {
             // Detaching a thread of the parent's could hit one of the child's, which got the same stack.
-            std::mem::forget(self.keeper.get_mut().take());
+            std::mem::forget(fork::lock(&self.keeper).take());
             return;
         }
         self.stop(Deadline::after(Duration::from_secs(2)));

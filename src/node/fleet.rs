@@ -106,6 +106,10 @@ impl Fleet {
             .health_check_interval
             .ok_or_else(|| off("health_check_interval"))?;
         let mut health = lock(&self.health);
+        // Under the lock, behind which close() looks for threads to end.
+        if self.closing.is_open() {
+            return Err(Error::closed());
+        }
         if health.is_none() {
             *health = Some(Health::start(&self.watch, &self.nodes, interval)?);
         }
@@ -126,6 +130,10 @@ impl Fleet {
             .cleanup_interval
             .ok_or_else(|| off("cleanup_interval"))?;
         let mut reaper = lock(&self.reaper);
+        // Under the lock, behind which close() looks for threads to end.
+        if self.closing.is_open() {
+            return Err(Error::closed());
+        }
         if reaper.is_none() {
             let (max_idle, warning) = (self.settings.max_idle_time, self.settings.lease_warning);
             *reaper = Some(Reaper::start(&self.nodes, interval, max_idle, warning)?);

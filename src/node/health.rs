@@ -68,8 +68,9 @@ impl Health {
             interval,
             probes: Vec::new(),
         };
-        let worker = Worker::start("redkeep-health", move || rounds.run())?;
+        // Before the thread looks around for the first time: a ring in between would be lost.
         *lock(&watch.bell) = Some(near);
+        let worker = Worker::start("redkeep-health", move || rounds.run())?;
         watch.on.store(true, Ordering::Relaxed);
         Ok(Health {
             watch: watch.clone(),
