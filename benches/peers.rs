@@ -59,11 +59,12 @@ impl Histogram {
     }
 }
 
-/// What was measured: operations a second, p50, p99 and CPU time for each operation, the last three in microseconds.
-type Figures = [f64; 4];
+/// What was measured: operations a second; p50, p99 and CPU time for each operation in microseconds; how often an
+/// operation gave the processor away to wait.
+type Figures = [f64; 5];
 
-/// The CPU time that this process has used; the server is another process.
-fn cpu() -> f64 {
+/// The CPU time that this process has used, and its voluntary context switches; the server is another process.
+fn usage() -> (f64, f64) {
     // SAFETY: a struct of integers, which the call fills.
     let usage = unsafe {
         let mut usage = std::mem::zeroed::<libc::rusage>();
@@ -71,7 +72,8 @@ fn cpu() -> f64 {
         usage
     };
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
-    seconds(usage.ru_utime) + seconds(usage.ru_stime)
+    let cpu = seconds(usage.ru_utime) + seconds(usage.ru_stime);
+    (cpu, usage.ru_nvcsw as f64)
 }
 
 fn measure(threads: usize, time: Duration, get: &(dyn Fn() -> usize + Sync)) -> Figures {
@@ -93,11 +95,13 @@ fn measure(threads: usize, time: Duration, get: &(dyn Fn() -> usize + Sync)) -> 
     thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         thread::sleep(WARM_UP);
-        let (started, cpu_before) = (Instant::now(), cpu());
+        let started = Instant::now();
+        let (cpu_before, waits_before) = usage();
         phase.store(MEASURE, Ordering::Relaxed);
         thread::sleep(time);
         phase.store(STOP, Ordering::Relaxed);
-        let (elapsed, cpu_used) = (started.elapsed(), cpu() - cpu_before);
+        let elapsed = started.elapsed();
+        let (cpu, waits) = usage();
         let mut all = Histogram::new();
         for worker in workers {
             all.merge(&worker.join().expect("a thread that does not panic"));
@@ -107,7 +111,8 @@ fn measure(threads: usize, time: Duration, get: &(dyn Fn() -> usize + Sync)) -> 
             count / elapsed.as_secs_f64(),
             all.quantile(0.5),
             all.quantile(0.99),
-            cpu_used / count * 1e6,
+            (cpu - cpu_before) / count * 1e6,
+            (waits - waits_before) / count,
         ]
     })
 }
@@ -168,8 +173,8 @@ fn main() {
         "GET on {CONNECTIONS} connections over {}: medians of {rounds} rounds of {time:?}; in brackets redkeep / peer\n",
         if unix { "a unix socket" } else { "TCP" }
     );
-    println!("| threads | peer | GET/s | p50 us | p99 us | CPU us/GET |");
-    println!("|---:|---|---:|---:|---:|---:|");
+    println!("| threads | peer | GET/s | p50 us | p99 us | CPU us/GET | waits/GET |");
+    println!("|---:|---|---:|---:|---:|---:|---:|");
     for threads in THREADS {
         let mut figures = vec![Vec::new(); peers.len()];
         for _ in 0..rounds {
@@ -183,11 +188,12 @@ fn main() {
                 format!("{value:.decimals$} ({:.2})", ours / value)
             };
             println!(
-                "| {threads} | {name} | {} | {} | {} | {} |",
+                "| {threads} | {name} | {} | {} | {} | {} | {} |",
                 cell(0, 0),
                 cell(1, 1),
                 cell(2, 1),
-                cell(3, 2)
+                cell(3, 2),
+                cell(4, 2)
             );
         }
     }
