@@ -116,12 +116,24 @@ impl Client {
         pack: impl FnOnce(&mut Packer<'_>) -> Result<()>,
         read: impl FnOnce(&mut Reply) -> Result<T>,
     ) -> Result<T> {
+        self.run_within(name, class, self.timeout()?, pack, read)
+    }
+
+    /// The same within a time of its own.
+    pub(crate) fn run_within<T>(
+        &self,
+        name: &str,
+        class: Class,
+        time: Duration,
+        pack: impl FnOnce(&mut Packer<'_>) -> Result<()>,
+        read: impl FnOnce(&mut Reply) -> Result<T>,
+    ) -> Result<T> {
         let open = self.open()?;
         Scratch::with(|scratch| {
             let mut packer = Packer::begin(&mut scratch.request, name);
             pack(&mut packer)?;
             let (bytes, key) = packer.finish();
-            let request = Request::new(bytes, class, key, open.timeout);
+            let request = Request::new(bytes, class, key, time);
             open.dispatch.get()?.call(&request, &mut scratch.reply)?;
             read(&mut scratch.reply)
         })

@@ -1,6 +1,7 @@
 //! Lua scripts, called by their digest.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use redis::{FromRedisValue, ToRedisArgs};
 
@@ -62,17 +63,20 @@ impl Client {
         args: &impl ToRedisArgs,
         read: impl Fn(&mut Reply) -> Result<T>,
     ) -> Result<T> {
-        let known = self.run(
+        let (time, started) = (self.timeout()?, Instant::now());
+        let known = self.run_within(
             "EVALSHA",
             Class::Script,
+            time,
             |to| call(to, &script.digest, keys, args),
             &read,
         );
         match known {
             // EVAL brings the text along, and the server keeps it.
-            Err(error) if error.kind() == ErrorKind::NoScript => self.run(
+            Err(error) if error.kind() == ErrorKind::NoScript => self.run_within(
                 "EVAL",
                 Class::Script,
+                time.saturating_sub(started.elapsed()),
                 |to| call(to, &script.text, keys, args),
                 read,
             ),
