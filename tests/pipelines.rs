@@ -283,3 +283,23 @@ fn eight_threads_lose_no_update() {
     });
     assert_eq!(keep.get::<i64>("n").unwrap(), Some(won.into_inner()));
 }
+
+#[test]
+fn a_refused_multi_does_not_pass_for_a_refused_transaction() {
+    let server = Server::start();
+    let keep = Manager::open(&server.url()).unwrap();
+    keep.command::<()>((
+        "ACL", "SETUSER", "u", "on", "nopass", "~*", "+@all", "-multi",
+    ))
+    .unwrap();
+    let url = server.url().replace("redis://", "redis://u:x@");
+    let theirs = Manager::open(&url).unwrap();
+    let mut pipe = theirs.pipeline();
+    pipe.atomic(true).command(("INCR", "n")).unwrap();
+    let error = pipe.execute().unwrap_err();
+    assert_eq!(error.code(), Some("NOPERM"));
+    // It was executed, outside of any transaction.
+    assert_eq!(keep.get::<i64>("n").unwrap(), Some(1));
+    assert_eq!(error.outcome(), Outcome::Unknown);
+    assert_eq!(pipe.outcome(0), Some(Outcome::Unknown));
+}

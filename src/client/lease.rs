@@ -84,20 +84,26 @@ impl Lease {
     }
 
     pub(crate) fn execute<'l>(&mut self, load: &'l mut Load) -> Result<Replies<'l>> {
-        self.usable()?;
+        self.usable().inspect_err(|_| load.give_up())?;
         self.changed |= load.stateful;
         let (held, lost) = (
             self.held.as_mut().expect("taken only by drop"),
             &mut self.lost,
         );
-        if load.is_atomic() {
-            // EXEC ends every watch, whatever it answers; and if it is not reached, the connection is lost.
-            self.watching = false;
-        }
-        load.run(self.timeout, |batch, _, replies, reached| {
+        let atomic = load.is_atomic();
+        let result = load.run(self.timeout, |batch, _, replies, reached| {
             held.call_many_open(batch, replies, reached)
                 .inspect_err(|_| *lost = true)
-        })
+        });
+        // EXEC ends every watch, unless there was nothing for it to execute, as when MULTI was refused.
+        let ended = |error: &Error| {
+            use ErrorKind::{ExecAbort, Watched};
+            matches!(error.kind(), ExecAbort | Watched)
+        };
+        if atomic && result.as_ref().map_or_else(ended, |_| true) {
+            self.watching = false;
+        }
+        result
     }
 
     /// WATCH. Undone by EXEC, or by `unwatch`.

@@ -148,7 +148,8 @@ impl<'c> Pipeline<'c> {
 
 impl Client {
     pub(crate) fn execute<'l>(&self, load: &'l mut Load) -> Result<Replies<'l>> {
-        load.run(self.timeout()?, |batch, class, replies, reached| {
+        let timeout = self.timeout().inspect_err(|_| load.give_up())?;
+        load.run(timeout, |batch, class, replies, reached| {
             self.dispatch()?.call_many(batch, class, replies, reached)
         })
     }
@@ -237,6 +238,15 @@ impl Load {
         self.stateful = false;
     }
 
+    /// Nothing of it was sent, and nothing will be.
+    pub(crate) fn give_up(&mut self) {
+        self.outcomes.clear();
+        self.outcomes
+            .resize(self.marks.len(), Some(Outcome::NotSent));
+        self.replies.clear();
+        self.clear();
+    }
+
     /// Executes by way of `send`, which gets the packed commands, what may be done with them, and room for the
     /// replies. Afterwards it is empty.
     pub(crate) fn run(
@@ -267,6 +277,7 @@ impl Load {
         let mut batch = Batch {
             bytes: &self.packed,
             count,
+            atomic: false,
             started,
             deadline: Deadline::at(started, self.within.unwrap_or(patience)),
         };
@@ -285,12 +296,8 @@ impl Load {
         command(&mut whole, &[b"EXEC"]);
         batch.bytes = &whole;
         batch.count = count + 2;
+        batch.atomic = true;
         send(&batch, class, &mut self.replies, &mut reached)
-            .map_err(|error| match reached.sent < whole.len() {
-                // Without its EXEC, the server threw the transaction away.
-                true => error.outcome_is(Outcome::NotSent),
-                false => error,
-            })
             .and_then(|()| executed(&mut self.replies, count))
             .inspect_err(|error| self.outcomes = vec![Some(error.outcome()); count])
     }
@@ -318,7 +325,12 @@ fn executed(replies: &mut Reply, count: usize) -> Result<()> {
     let all = replies.children(replies.root());
     let (first, queued, exec) = (all[0], &all[1..=count], all[count + 1]);
     if first.kind == Kind::Error {
-        return Err(Error::from_server(replies.bytes_of(&first)));
+        let error = Error::from_server(replies.bytes_of(&first));
+        // Where only MULTI is refused, the commands were executed one by one, or in a transaction begun before.
+        return Err(match queued.iter().all(|entry| entry.kind == Kind::Error) {
+            true => error,
+            false => error.outcome_is(Outcome::Unknown),
+        });
     }
     match exec.kind {
         Kind::Error => {

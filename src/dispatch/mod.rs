@@ -99,8 +99,16 @@ impl Dispatch {
         reached: &mut Reached,
     ) -> Result<()> {
         let pick = || self.topology.home().map(|node| &**node);
+        // As far as an earlier attempt came whose outcome is unknown.
+        let mut doubtful = 0;
         self.counted(class, batch.deadline, pick, |node| {
-            node.call_many(batch, replies, reached)?;
+            node.call_many(batch, replies, reached)
+                .inspect_err(|error| {
+                    if error.outcome() == Outcome::Unknown {
+                        doubtful = doubtful.max(reached.sent);
+                    }
+                    reached.sent = reached.sent.max(doubtful);
+                })?;
             match all_refused(replies) {
                 None => Ok(()),
                 Some(error) => Err(error.on_node(&node.name)),

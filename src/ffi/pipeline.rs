@@ -201,7 +201,13 @@ pub unsafe extern "C" fn rk_pipeline_execute(
         let mut load = pipeline.load()?;
         match &pipeline.road {
             Road::Shared(manager) => manager.execute(&mut load).map(drop)?,
-            Road::Own(leased) => leased.with(|lease| lease.execute(&mut load).map(drop))?,
+            Road::Own(leased) => leased
+                .with(|lease| lease.execute(&mut load).map(drop))
+                .inspect_err(|_| match load.len() {
+                    0 => {}
+                    // There was no connection to execute it on.
+                    _ => load.give_up(),
+                })?,
         }
         out.set_with(|| rk_reply::new(load.last()));
         Ok(rk_status::RK_OK)

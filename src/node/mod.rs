@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::{self, Deadline};
 use crate::config::{Endpoint, Settings};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::fork::lock;
 use crate::transport::{Connection, Dialer, Lifeline, Reached, Reply, Resolver};
 
@@ -297,6 +297,8 @@ fn answers(connection: &mut Connection, deadline: Deadline) -> bool {
 pub(crate) struct Batch<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) count: usize,
+    /// It is one transaction: without its last byte, nothing of it is executed.
+    pub(crate) atomic: bool,
     pub(crate) started: Instant,
     pub(crate) deadline: Deadline,
 }
@@ -371,7 +373,14 @@ impl<N: Deref<Target = Node>> Held<N> {
         reached: &mut Reached,
     ) -> Result<()> {
         self.with_open(|connection| {
-            connection.call_many(batch.bytes, batch.count, replies, batch.deadline, reached)
+            connection
+                .call_many(batch.bytes, batch.count, replies, batch.deadline, reached)
+                .map_err(
+                    |error| match batch.atomic && reached.sent < batch.bytes.len() {
+                        true => error.outcome_is(Outcome::NotSent),
+                        false => error,
+                    },
+                )
         })
     }
 

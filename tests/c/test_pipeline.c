@@ -218,6 +218,23 @@ static void from_two_threads(rk_manager *keep)
     rk_pipeline_free(busy.pipe);
 }
 
+/* Without its connection it is executed nowhere, and says so. */
+static void on_a_released_connection(rk_manager *keep)
+{
+    rk_connection *one = NULL;
+    rk_pipeline *pipe = NULL;
+    rk_slice incr[] = {RK_LIT("INCR"), RK_LIT("n")};
+
+    OK(rk_connection_lease(keep, NULL, -1, &one, &err));
+    OK(rk_connection_pipeline_new(one, &pipe, &err));
+    OK(rk_pipeline_append(pipe, incr, 2, &err));
+    rk_connection_release(one);
+    STATUS(RK_ERR_CLOSED, rk_pipeline_execute(pipe, NULL, &err));
+    CHECK_EQ_INT(rk_pipeline_outcome(pipe, 0), RK_NOT_SENT);
+    CHECK_EQ_INT(rk_pipeline_len(pipe), 0);
+    rk_pipeline_free(pipe);
+}
+
 int main(void)
 {
     rk_manager *keep = open_keep();
@@ -229,6 +246,7 @@ int main(void)
     on_a_leased_connection(keep);
     optimistic(keep);
     from_two_threads(keep);
+    on_a_released_connection(keep);
 
     /* A pipeline keeps its manager alive; a closed one says so. */
     OK(rk_pipeline_new(keep, &pipe, &err));
