@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use redkeep::{Config, Error, ErrorKind, Manager, NodeState, Outcome, SetOptions};
-use support::{Answer, Fault, PATIENCE, Peer, Proxy, Server, Way, wait_until};
+use support::{Answer, Fault, PATIENCE, Peer, Proxy, Server, Way, polite, wait_until};
 
 fn with(url: &str, change: impl FnOnce(Config) -> Config) -> Manager {
     Manager::open_config(&change(Config::new().url(url))).expect("a config of ours")
@@ -626,4 +626,49 @@ fn one_connection_broken_off_in_its_greeting_is_an_accident() {
     assert_eq!(keep.command::<i64>(("INCR", "n")).unwrap(), 1);
     assert!(keep.is_enabled());
     assert_eq!(peer.accepted(), 2);
+}
+
+#[test]
+fn what_lives_on_another_node_is_told_at_once() {
+    for line in ["-MOVED 1 127.0.0.1:1\r\n", "-ASK 1 127.0.0.1:1\r\n"] {
+        let peer = Peer::after_handshake(move |_| line);
+        let keep = open(&peer.url());
+        let error = keep.get::<String>("a").unwrap_err();
+        assert_eq!(what(&error), (ErrorKind::Cluster, Outcome::Refused));
+        assert_eq!(peer.requests("GET"), 1);
+    }
+}
+
+#[test]
+fn a_script_that_the_server_does_not_know_has_one_deadline() {
+    let peer = Peer::after_handshake(|request| match request[0].as_slice() {
+        b"EVALSHA" => {
+            std::thread::sleep(Duration::from_millis(300));
+            "-NOSCRIPT No matching script.\r\n"
+        }
+        _ => "",
+    });
+    let time = Duration::from_millis(500);
+    let keep = with(&peer.url(), |config| config.command_timeout(time));
+    let started = Instant::now();
+    let script = redkeep::Script::new("return 1");
+    let error = keep.eval::<i64>(&script, "a", 1).unwrap_err();
+    assert_eq!(what(&error), (ErrorKind::Timeout, Outcome::Unknown));
+    assert!(started.elapsed() < time + Duration::from_millis(100));
+}
+
+#[test]
+fn the_doubt_of_an_atomic_pipeline_outlives_its_next_attempt() {
+    let greeted = AtomicUsize::new(0);
+    let peer = Peer::answer(move |request| match request[0].as_slice() {
+        b"AUTH" if greeted.fetch_add(1, Ordering::SeqCst) > 0 => "-WRONGPASS no\r\n".into(),
+        b"EXEC" => Answer::Last(Vec::new()),
+        _ => Answer::from(polite(request).unwrap_or_default()),
+    });
+    let keep = open(&peer.url().replace("redis://", "redis://:secret@"));
+    let mut pipe = keep.pipeline();
+    pipe.atomic(true).command(("SET", "a", 1)).unwrap();
+    let error = pipe.execute().unwrap_err();
+    assert_eq!(what(&error), (ErrorKind::Auth, Outcome::Unknown));
+    assert_eq!(pipe.outcome(0), Some(Outcome::Unknown));
 }

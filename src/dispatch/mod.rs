@@ -204,6 +204,10 @@ impl Dispatch {
             (_, Timeout) if !self.settings.retry_on_timeout => Verdict::Final,
             (Outcome::NotSent, _) => Verdict::Again,
             (Outcome::Refused, Loading) => Verdict::Patience,
+            // The key lives on another node, and goes on doing so.
+            (Outcome::Refused, Cluster) if matches!(error.code(), Some("MOVED" | "ASK")) => {
+                Verdict::Final
+            }
             (Outcome::Refused, Cluster) => Verdict::Patience,
             (Outcome::Refused, ReadOnly) => Verdict::Again,
             (Outcome::Refused, NoWrites) if error.code() == Some("NOREPLICAS") => Verdict::Again,
