@@ -151,6 +151,9 @@ impl Node {
             if current && (trusted || answers(connection, deadline)) {
                 return Ok(());
             }
+            if current {
+                self.lost_one();
+            }
             pool.close_slot(slot);
         }
         let connection = self.dial(deadline)?;
@@ -167,6 +170,11 @@ impl Node {
 
     fn age(&self, at: Instant) -> u64 {
         at.saturating_duration_since(self.born).as_nanos() as u64
+    }
+
+    fn lost_one(&self) {
+        let now = self.age(Instant::now());
+        self.loss.store(now, Ordering::Relaxed);
     }
 
     fn last_loss(&self) -> u64 {
@@ -403,8 +411,7 @@ impl<N: Deref<Target = Node>> Held<N> {
                     .closed
                     .fetch_add(1, Ordering::Relaxed);
                 if error.kind() == ErrorKind::Io {
-                    let now = self.node.age(Instant::now());
-                    self.node.loss.store(now, Ordering::Relaxed);
+                    self.node.lost_one();
                 }
                 let error = self.node.dialer.explain(error).on_node(&self.node.name);
                 self.node.condition.note(&error);
