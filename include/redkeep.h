@@ -130,7 +130,8 @@ typedef struct rk_scan rk_scan;
  * Every function that can fail returns an rk_status: RK_OK, a positive outcome, or a negative error. Whoever wants to
  * know more hands over an rk_error ** as the last argument: it becomes NULL on success, and an error to be freed
  * with rk_error_free() otherwise. Hand over NULL, and only the status tells. On any error all outputs hold a neutral
- * value (NULL, 0, false; -2 for a ttl), so a program that wants no more than a sensible default may ignore both.
+ * value (NULL, 0, false; -2 for a ttl), so a program that wants no more than a sensible default may ignore both. An
+ * error that the pointer held before is overwritten, not freed: free it, or leave, before the next call.
  */
 
 /** How a call ended. Numbers are never used again for another meaning; new ones may come. */
@@ -303,7 +304,8 @@ void rk_error_set(struct rk_error **err,
 /* ---- Bytes --------------------------------------------------------------------------------------
  *
  * Data goes in as a pointer and a length, and may hold anything, zeros too. It comes out as rk_bytes, which the
- * library owns and rk_bytes_free() gives back; never call free() on it.
+ * library owns and rk_bytes_free() gives back; never call free() on it. What an output held before is overwritten, not
+ * freed.
  */
 
 /**
@@ -700,7 +702,7 @@ rk_status rk_hget(rk_manager *manager,
                   rk_bytes *out,
                   rk_error **err);
 
-/** Stores a JSON text as it is, after checking that it is JSON (RK_ERR_JSON). Otherwise as rk_set_with(). */
+/** Stores a JSON text, a C string, as it is, after checking that it is JSON (RK_ERR_JSON). Otherwise as rk_set_with(). */
 rk_status rk_set_json(rk_manager *manager,
                       const void *key,
                       size_t key_len,

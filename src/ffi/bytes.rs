@@ -1,7 +1,8 @@
 //! Bytes
 //!
 //! Data goes in as a pointer and a length, and may hold anything, zeros too. It comes out as rk_bytes, which the
-//! library owns and rk_bytes_free() gives back; never call free() on it.
+//! library owns and rk_bytes_free() gives back; never call free() on it. What an output held before is overwritten, not
+//! freed.
 
 use std::ffi::c_void;
 use std::ptr;

@@ -337,7 +337,7 @@ pub unsafe extern "C" fn rk_hget(
     })
 }
 
-/// Stores a JSON text as it is, after checking that it is JSON (RK_ERR_JSON). Otherwise as rk_set_with().
+/// Stores a JSON text, a C string, as it is, after checking that it is JSON (RK_ERR_JSON). Otherwise as rk_set_with().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rk_set_json(
     manager: *mut rk_manager,

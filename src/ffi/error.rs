@@ -3,7 +3,8 @@
 //! Every function that can fail returns an rk_status: RK_OK, a positive outcome, or a negative error. Whoever wants to
 //! know more hands over an rk_error ** as the last argument: it becomes NULL on success, and an error to be freed
 //! with rk_error_free() otherwise. Hand over NULL, and only the status tells. On any error all outputs hold a neutral
-//! value (NULL, 0, false; -2 for a ttl), so a program that wants no more than a sensible default may ignore both.
+//! value (NULL, 0, false; -2 for a ttl), so a program that wants no more than a sensible default may ignore both. An
+//! error that the pointer held before is overwritten, not freed: free it, or leave, before the next call.
 
 use std::ffi::{CStr, CString, c_char};
 use std::ptr;
