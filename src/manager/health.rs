@@ -82,7 +82,8 @@ impl Manager {
             ask(dispatch, node, "PING", time, |_| ())?;
             health.latency = Some(started.elapsed());
             // Its parts differ in what users may see: a server that keeps INFO to itself is healthy all the same.
-            if let Ok(info) = ask(dispatch, node, "INFO", time, text_of) {
+            let left = time.saturating_sub(started.elapsed());
+            if let Ok(info) = ask(dispatch, node, "INFO", left, text_of) {
                 health.version = field(&info, "redis_version");
                 health.connected_clients =
                     field(&info, "connected_clients").and_then(|n| n.parse().ok());
