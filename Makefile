@@ -28,7 +28,7 @@ BENCH := $(CURDIR)/target/bench-prefix
 .DEFAULT_GOAL := help
 # Cargo uses all processors by itself, and the steps of `make test` build on one another.
 .NOTPARALLEL:
-.PHONY: help setup setup-tests lib install uninstall header docs lint test test-rust test-c demo bench clean
+.PHONY: help setup setup-tests lib install uninstall header docs lint test test-rust test-c demo bench soak clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -78,6 +78,11 @@ test-rust: setup ## the unit, integration and documentation tests
 
 test-c: setup-tests ## the C tests, plain, under valgrind and with AddressSanitizer
 	./tests/c/run.sh
+
+MINUTES ?= 2
+
+soak: setup ## random calls under random faults for a while (MINUTES=, REDKEEP_SOAK_SEED=)
+	REDKEEP_SOAK_MINUTES='$(MINUTES)' $(CARGO) test --release --test soak -- --exact soak_for_as_long_as_asked --nocapture
 
 demo: ## install into target/demo-prefix, and run the tour in C against it
 	@./.ci/setup server gcc
