@@ -100,15 +100,17 @@ run_each() {
         name=$(basename "$source" .c)
         try "$name (compiles)" "${compile[@]}" "$source" -o "$build/$name" "${shared[@]}"
         try "$name (plain)" timeout 300 "$build/$name"
-        try "$name (valgrind)" env RK_TEST_LOST=9 RK_TEST_CYCLES=20 timeout 600 valgrind -q --error-exitcode=9 --leak-check=full \
-            --errors-for-leak-kinds=definite --child-silent-after-fork=yes "$build/$name"
-        try "$name (compiles, asan)" "${compile[@]}" -fsanitize=address "$source" -o "$build/$name.asan" "${shared[@]}"
-        try "$name (asan)" env RK_TEST_LOST=9 ASAN_OPTIONS=detect_leaks=1:exitcode=9 timeout 300 "$build/$name.asan"
-        # What its parent's threads held is lost to a child, so of children only other faults count.
+        try "$name (valgrind)" env RK_TEST_LOST=9 RK_TEST_CYCLES=20 timeout 600 valgrind -q --error-exitcode=9 \
+            --leak-check=full --errors-for-leak-kinds=definite --child-silent-after-fork=yes "$build/$name"
+        # What its parent's threads held is lost to a child, so of children only other faults count. AddressSanitizer
+        # cannot look on: its own locks stay locked in a child, where another thread held one at the fork.
         if grep -q 'fork()' "$source"; then
-            try "$name (valgrind, children)" env RK_TEST_CYCLES=20 timeout 600 valgrind -q --error-exitcode=9 "$build/$name"
-            try "$name (asan, children)" env ASAN_OPTIONS=detect_leaks=0 timeout 300 "$build/$name.asan"
+            try "$name (valgrind, children)" env RK_TEST_CYCLES=20 timeout 600 valgrind -q --error-exitcode=9 \
+                "$build/$name"
+            continue
         fi
+        try "$name (compiles, asan)" "${compile[@]}" -fsanitize=address "$source" -o "$build/$name.asan" "${shared[@]}"
+        try "$name (asan)" env ASAN_OPTIONS=detect_leaks=1:exitcode=9 timeout 300 "$build/$name.asan"
     done
 }
 

@@ -70,7 +70,7 @@ static void nothing_is_left_over(void)
 }
 
 static rk_manager *shared;
-static atomic_int calls[WORKERS], over;
+static atomic_int calls[WORKERS], over, closing;
 static pthread_t workers[WORKERS];
 
 /* Its own key, its own answers; it ends the whole process if they are not. */
@@ -89,6 +89,10 @@ static void *work(void *number)
         status = rk_set(shared, TEXT(key), TEXT(value), &mine);
         if (status == RK_OK)
             status = rk_get_into(shared, TEXT(key), got, sizeof got, &len, &mine);
+        if (status == RK_ERR_CLOSED && atomic_load(&closing)) {
+            rk_error_free(mine);
+            break;
+        }
         if (status != RK_OK || len != strlen(value) || memcmp(got, value, len)) {
             fprintf(stderr, "worker %d: %s: %s\n", me, rk_status_name(status), rk_error_message(mine));
             _exit(3);
@@ -142,8 +146,10 @@ static void ends_in_the_middle(void)
             start_workers();
             while (!all_called(1 + way % 5))
                 moment();
-            if (way % 4 == 3)
-                rk_manager_close(shared, 0, NULL), _exit(0);
+            if (way % 4 == 3) {
+                atomic_store(&closing, 1);
+                rk_manager_close(shared, 0, NULL);
+            }
             if (way % 2)
                 _exit(0);
             exit(0);
