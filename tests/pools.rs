@@ -388,3 +388,28 @@ fn a_conversion_that_panics_loses_nothing() {
     assert_eq!(keep.get::<String>("a").unwrap().as_deref(), Some("x"));
     assert_eq!(pool(&keep).opened, 1);
 }
+
+#[test]
+fn nobody_waits_at_one_pool_while_another_has_a_connection() {
+    let server = Server::start();
+    let keep = with(&server, |config| {
+        config
+            .max_connections(1)
+            .pools_per_node(2)
+            .command_timeout(Duration::from_secs(5))
+    });
+    let long = keep.client().dedicated().unwrap();
+    let short = keep.client().dedicated().unwrap();
+    thread::scope(|scope| {
+        let waiting: Vec<_> = (0..4).map(|_| scope.spawn(|| keep.ping())).collect();
+        wait_until(PATIENCE, || {
+            keep.fetch_pool_status().nodes[0].pools[0].waiting == 4
+        });
+        drop(short);
+        // All of them by way of the one that came back; the other is still out.
+        for caller in waiting {
+            caller.join().unwrap().unwrap();
+        }
+    });
+    drop(long);
+}

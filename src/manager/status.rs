@@ -63,7 +63,7 @@ pub struct PoolState {
     pub in_use: usize,
     /// Open connections that wait to be used.
     pub idle: usize,
-    /// Callers that wait for a connection.
+    /// Callers that wait for a connection of the node: they take the first that comes back, of whichever pool.
     pub waiting: usize,
     /// Connections opened so far.
     pub opened: u64,
@@ -115,6 +115,7 @@ impl PoolStatus {
 impl NodeStatus {
     fn of(node: &Node) -> NodeStatus {
         let detail = node.condition.detail();
+        let (_, waiting) = node.permits.count();
         NodeStatus {
             address: node.name.to_string(),
             state: match node.condition.state() {
@@ -126,7 +127,9 @@ impl NodeStatus {
             version: detail.version,
             latency: detail.latency,
             last_error: detail.last_error.map(|error| error.to_string()),
-            pools: node.pools.iter().map(PoolState::of).collect(),
+            pools: (node.pools.iter())
+                .map(|pool| PoolState::of(pool, waiting))
+                .collect(),
         }
     }
 
@@ -143,9 +146,8 @@ impl NodeStatus {
 }
 
 impl PoolState {
-    fn of(pool: &crate::node::Pool) -> PoolState {
-        let (free, waiting) = pool.permits.count();
-        let in_use = pool.size.saturating_sub(free);
+    fn of(pool: &crate::node::Pool, waiting: usize) -> PoolState {
+        let in_use = pool.in_use();
         PoolState {
             size: pool.size,
             in_use,

@@ -25,7 +25,7 @@ use crate::transport::{Connection, Dialer, Lifeline, Reached, Reply, Resolver};
 pub(crate) use condition::{Condition, State};
 pub(crate) use fleet::Fleet;
 use health::Watch;
-use permits::Entry;
+use permits::{Entry, Permits};
 pub(crate) use pool::Pool;
 use pool::{HeldSlot, Slot};
 use slot_maker::SlotMaker;
@@ -37,6 +37,8 @@ pub(crate) struct Node {
     pub(crate) name: Arc<str>,
     pub(crate) condition: Condition,
     pub(crate) pools: Vec<Pool>,
+    /// The queue before them all: nobody waits at one pool while another has a slot.
+    pub(crate) permits: Arc<Permits>,
     pub(crate) dialer: Dialer,
     watch: Arc<Watch>,
     /// One increment makes every connection opened before it stale.
@@ -61,15 +63,18 @@ impl Node {
         watch: &Arc<Watch>,
     ) -> Result<Node> {
         let name: Arc<str> = endpoint.address.to_string().into();
+        let slots = settings.pools_per_node * settings.max_connections;
+        let permits = Arc::new(Permits::new(slots));
         let pools = slot_maker.awake(|threads| {
             (0..settings.pools_per_node)
-                .map(|_| Pool::new(settings.max_connections, threads))
+                .map(|_| Pool::new(settings.max_connections, &permits, threads))
                 .collect::<Result<_>>()
         })?;
         Ok(Node {
             condition: Condition::new(name.clone()),
             name,
             pools,
+            permits,
             dialer: Dialer {
                 endpoint,
                 settings: settings.clone(),
@@ -108,30 +113,19 @@ impl Node {
         Held::take(self, batch.deadline)?.call_many(batch, replies, reached)
     }
 
-    /// A slot's permit: from a pool that has one free, or else in the queue of the next in turn.
-    fn permit(&self, deadline: Deadline) -> Result<usize> {
+    /// The permit for one slot, of whichever pool.
+    fn permit(&self, deadline: Deadline) -> Result<()> {
         self.condition
             .admit(self.watch.is_on())
             .map_err(|error| self.dialer.explain(error))?;
-        let first = match self.pools.len() {
-            1 => 0,
-            n => self.next_pool.fetch_add(1, Ordering::Relaxed) % n,
-        };
-        let turns = (first..self.pools.len()).chain(0..first);
-        if self.pools.len() > 1 {
-            for i in turns {
-                if self.pools[i].permits.try_acquire() {
-                    return Ok(i);
-                }
-            }
-        }
-        match self.pools[first].permits.acquire(deadline) {
-            Entry::Granted => Ok(first),
+        match self.permits.acquire(deadline) {
+            Entry::Granted => Ok(()),
             Entry::TimedOut => Err(Error::new(
                 ErrorKind::PoolTimeout,
                 format!(
-                    "all {} connections of the pool were in use until the deadline (property max_connections)",
-                    self.pools[first].size
+                    "all {} connections of the node were in use until the deadline (properties max_connections, \
+                     pools_per_node)",
+                    self.pools.iter().map(|pool| pool.size).sum::<usize>()
                 ),
             )
             .on_node(&self.name)),
@@ -140,6 +134,20 @@ impl Node {
                     .on_node(&self.name),
             )),
         }
+    }
+
+    /// A slot for a permit, from the pools in turn: which pool, and the slot.
+    fn slot(&self) -> (usize, HeldSlot) {
+        let count = self.pools.len();
+        let first = match count {
+            1 => 0,
+            _ => self.next_pool.fetch_add(1, Ordering::Relaxed) % count,
+        };
+        // There are as many slots as permits, so one is free; but while we look at one pool it may move to another.
+        (first..)
+            .map(|turn| turn % count)
+            .find_map(|i| Some((i, self.pools[i].take()?)))
+            .expect("an endless search ends only with a slot")
     }
 
     /// Makes sure that the slot holds a connection that can be used.
@@ -273,17 +281,13 @@ impl Node {
         let _gate = lock(&self.gate);
         self.condition.close();
         self.purge();
-        for pool in &self.pools {
-            pool.permits.close();
-        }
+        self.permits.close();
     }
 
     pub(crate) fn reopen(&self) {
         let _gate = lock(&self.gate);
         if self.condition.state() == State::Closed {
-            for pool in &self.pools {
-                pool.permits.reopen();
-            }
+            self.permits.reopen();
             self.condition.reopen();
         }
     }
@@ -322,16 +326,14 @@ pub(crate) struct Held<N: Deref<Target = Node>> {
 
 impl<N: Deref<Target = Node>> Held<N> {
     pub(crate) fn take(node: N, deadline: Deadline) -> Result<Held<N>> {
-        let pool = node.permit(deadline)?;
-        // From here on the permit belongs to `held`, and goes back with it.
-        let mut held = Held {
+        node.permit(deadline)?;
+        let (pool, slot) = node.slot();
+        Ok(Held {
             node,
             pool,
-            slot: None,
+            slot: Some(slot),
             lease: None,
-        };
-        held.slot = Some(held.node.pools[pool].take()?);
-        Ok(held)
+        })
     }
 
     /// It is somebody's lease from now on, and reported if it is held for too long.
@@ -448,14 +450,16 @@ impl<N: Deref<Target = Node>> Drop for Held<N> {
         if let Some(number) = self.lease {
             self.node.pools[self.pool].leases.end(number);
         }
+        let Some(mut slot) = self.slot.take() else {
+            return;
+        };
+        let pool = &self.node.pools[self.pool];
         // A stale one is closed here rather than at its next use, which may be long in coming.
-        if let Some(slot) = &mut self.slot {
-            let stale = slot.generation != self.node.generation.load(Ordering::Acquire);
-            // It may have been opened while the pools were being closed, and so be of the last generation.
-            if stale || self.node.condition.state() == State::Closed {
-                self.node.pools[self.pool].close_slot(slot);
-            }
+        let stale = slot.generation != self.node.generation.load(Ordering::Acquire);
+        // It may have been opened while the pools were being closed, and so be of the last generation.
+        if stale || self.node.condition.state() == State::Closed {
+            pool.close_slot(&mut slot);
         }
-        self.node.pools[self.pool].give_back(self.slot.take());
+        pool.give_back(slot);
     }
 }

@@ -5,7 +5,7 @@
 //! connection, under its own deadline.
 
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -79,14 +79,20 @@ pub(crate) struct Pool {
     /// Held whenever r2d2 is called, so that nobody ever waits for the lock inside it, which a fork would not survive
     /// (see `fork::lock`).
     gate: Mutex<()>,
-    pub(crate) permits: Permits,
+    /// One for each slot of each pool of the node: whoever holds one finds a slot in one of them.
+    permits: Arc<Permits>,
+    in_use: AtomicUsize,
     pub(crate) leases: Leases,
     pub(crate) size: usize,
     pub(crate) counters: PoolCounters,
 }
 
 impl Pool {
-    pub(crate) fn new(size: usize, threads: &Arc<ScheduledThreadPool>) -> Result<Pool> {
+    pub(crate) fn new(
+        size: usize,
+        permits: &Arc<Permits>,
+        threads: &Arc<ScheduledThreadPool>,
+    ) -> Result<Pool> {
         let slots = r2d2::Pool::builder()
             .max_size(size as u32)
             .min_idle(None)
@@ -101,26 +107,32 @@ impl Pool {
         Ok(Pool {
             slots,
             gate: Mutex::new(()),
-            permits: Permits::new(size),
+            permits: permits.clone(),
+            in_use: AtomicUsize::new(0),
             leases: Leases::default(),
             size,
             counters: PoolCounters::default(),
         })
     }
 
-    /// A slot, for one who holds a permit: there are as many slots as permits.
-    pub(crate) fn take(&self) -> Result<HeldSlot> {
+    /// A slot of this pool, if it has one left, for one who holds a permit.
+    pub(crate) fn take(&self) -> Option<HeldSlot> {
         let _gate = lock(&self.gate);
-        self.slots
-            .try_get()
-            .ok_or_else(|| Error::new(ErrorKind::Internal, "a permit without a slot"))
+        let slot = self.slots.try_get()?;
+        self.in_use.fetch_add(1, Ordering::Relaxed);
+        Some(slot)
+    }
+
+    pub(crate) fn in_use(&self) -> usize {
+        self.in_use.load(Ordering::Relaxed)
     }
 
     /// Gives a slot back, and then its permit: whoever gets that must find the slot.
-    pub(crate) fn give_back(&self, slot: Option<HeldSlot>) {
+    pub(crate) fn give_back(&self, slot: HeldSlot) {
         let gate = lock(&self.gate);
         drop(slot);
         drop(gate);
+        self.in_use.fetch_sub(1, Ordering::Relaxed);
         self.permits.release();
     }
 
@@ -135,13 +147,13 @@ impl Pool {
         let mut held = Vec::new();
         while held.len() < self.size && self.permits.try_acquire() {
             match self.take() {
-                Ok(mut slot) => {
+                Some(mut slot) => {
                     if stale(&slot) {
                         self.close_slot(&mut slot);
                     }
                     held.push(slot);
                 }
-                Err(_) => {
+                None => {
                     self.permits.release();
                     break;
                 }
@@ -149,7 +161,7 @@ impl Pool {
         }
         // r2d2 hands out the slot that came back last. Given back in reverse, the warmest one is on top again.
         while let Some(slot) = held.pop() {
-            self.give_back(Some(slot));
+            self.give_back(slot);
         }
     }
 
