@@ -111,6 +111,7 @@ fn an_atomic_pipeline_is_all_or_nothing() {
     assert_eq!(error.kind(), ErrorKind::ExecAbort);
     assert_eq!(error.outcome(), Outcome::Refused);
     assert!(error.to_string().contains("command 1"), "{error}");
+    assert_eq!(error.node(), Some(server.address().as_str()));
     assert_eq!(pipe.outcome(0), Some(Outcome::Refused));
     assert_eq!(keep.get::<String>("a").unwrap().as_deref(), Some("text"));
     // The error is over: the pipeline serves again.
@@ -302,4 +303,16 @@ fn a_refused_multi_does_not_pass_for_a_refused_transaction() {
     assert_eq!(keep.get::<i64>("n").unwrap(), Some(1));
     assert_eq!(error.outcome(), Outcome::Unknown);
     assert_eq!(pipe.outcome(0), Some(Outcome::Unknown));
+}
+
+#[test]
+fn a_transactions_reads_cannot_end_its_watch() {
+    let server = Server::start();
+    let keep = Manager::open(&server.url()).unwrap();
+    for bad in ["UNWATCH", "EXEC", "MULTI", "DISCARD"] {
+        let error = keep
+            .transaction::<()>("n", |tx| tx.read::<()>(bad))
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Stateful, "{bad}");
+    }
 }

@@ -149,8 +149,13 @@ impl<'c> Pipeline<'c> {
 impl Client {
     pub(crate) fn execute<'l>(&self, load: &'l mut Load) -> Result<Replies<'l>> {
         let timeout = self.timeout().inspect_err(|_| load.give_up())?;
+        let home = self.dispatch().and_then(|it| it.topology.home());
         load.run(timeout, |batch, class, replies, reached| {
             self.dispatch()?.call_many(batch, class, replies, reached)
+        })
+        .map_err(|error| match (error.outcome(), home) {
+            (Outcome::Refused, Ok(node)) => error.on_node(&node.name),
+            _ => error,
         })
     }
 }

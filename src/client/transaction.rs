@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::{FromRedisValue, ToRedisArgs};
 
 use crate::client::pipeline::{Load, Replies};
-use crate::client::{Client, Lease};
+use crate::client::{Client, Lease, Scratch, inspect, pack_any, typed};
 use crate::clock;
 use crate::error::{ErrorKind, Result};
 use crate::transport::Reply;
@@ -25,7 +25,7 @@ pub struct Transaction<'t> {
 impl Transaction<'_> {
     /// Sends a command now, before the transaction: to read what it is to be decided upon.
     pub fn read<T: FromRedisValue>(&mut self, args: impl ToRedisArgs) -> Result<T> {
-        self.lease.command(args)
+        self.read_raw(args, typed)
     }
 
     pub(crate) fn read_raw<T>(
@@ -33,7 +33,12 @@ impl Transaction<'_> {
         args: impl ToRedisArgs,
         read: impl FnOnce(&mut Reply) -> Result<T>,
     ) -> Result<T> {
-        self.lease.any_command(args, None, read)
+        Scratch::with(|scratch| {
+            let packed = pack_any(&mut scratch.request, &args);
+            // What ends the watch, or goes past it, has no place here.
+            inspect(packed, false)?;
+            self.lease.run_any(packed, None, &mut scratch.reply, read)
+        })
     }
 
     /// Adds a command to the transaction.

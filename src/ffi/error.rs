@@ -134,6 +134,8 @@ pub struct rk_error {
     message: CString,
     server_code: Option<CString>,
     node: Option<CString>,
+    /// The error itself, for when it comes back out of a callback; none if the program made it.
+    whole: Option<Error>,
 }
 
 // One line for each status that needs a name, or a kind: both matches that come of them are exhaustive.
@@ -229,13 +231,17 @@ impl From<Error> for rk_error {
             message: c_string(error.to_string()),
             server_code: error.code().map(c_string),
             node: error.node().map(c_string),
+            whole: Some(error),
         }
     }
 }
 
 impl rk_error {
-    /// An error that a callback of the program made with rk_error_set().
+    /// An error that a callback of the program handed back: one of ours, or one made with rk_error_set().
     pub(super) fn into_error(self) -> Error {
+        if let Some(error) = self.whole {
+            return error;
+        }
         let known = FAILED.iter().find(|(status, _)| *status == self.status);
         let kind = known.map_or(ErrorKind::Argument, |(_, kind)| *kind);
         Error::new(kind, self.message.to_string_lossy())

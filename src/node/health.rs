@@ -62,6 +62,7 @@ impl Health {
         })?;
         let stop = Arc::new(AtomicBool::new(false));
         let rounds = Rounds {
+            watch: watch.clone(),
             nodes: nodes.clone(),
             bell: far,
             stop: stop.clone(),
@@ -93,11 +94,19 @@ impl Health {
 
 /// The inside of the thread.
 struct Rounds {
+    watch: Arc<Watch>,
     nodes: Arc<Roll>,
     bell: UnixStream,
     stop: Arc<AtomicBool>,
     interval: Duration,
     probes: Vec<Probe>,
+}
+
+impl Drop for Rounds {
+    /// However it ends: nodes that are down are now tried by their callers.
+    fn drop(&mut self) {
+        self.watch.on.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Rounds {

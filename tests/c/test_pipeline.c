@@ -153,6 +153,14 @@ static int32_t unwilling(rk_transaction *tx, void *userdata, rk_error **error)
     return RK_ERR_CONFLICT;
 }
 
+/* Hands back the error of what it read. */
+static int32_t hands_back(rk_transaction *tx, void *userdata, rk_error **error)
+{
+    rk_slice llen[] = {RK_LIT("LLEN"), RK_LIT("balance")};
+    (void)userdata;
+    return rk_transaction_read(tx, llen, 2, NULL, error);
+}
+
 static void optimistic(rk_manager *keep)
 {
     rk_slice keys[] = {RK_LIT("balance")};
@@ -175,6 +183,11 @@ static void optimistic(rk_manager *keep)
     CHECK_STR(rk_error_message(err), "not today");
     done();
     STATUS(RK_ERR_ARGUMENT, rk_transaction_run(keep, keys, 1, unwilling, NULL, &reply, &err));
+    FAILS(RK_ERR_WRONG_TYPE, rk_transaction_run(keep, keys, 1, hands_back, NULL, &reply, &err));
+    CHECK_STR(rk_error_server_code(err), "WRONGTYPE");
+    CHECK(rk_error_node(err) != NULL);
+    CHECK_EQ_INT(rk_error_outcome(err), RK_REFUSED);
+    done();
     STATUS(RK_ERR_ARGUMENT, rk_transaction_run(keep, keys, 1, NULL, NULL, &reply, &err));
     STATUS(RK_ERR_ARGUMENT, rk_transaction_run(keep, NULL, 0, twice, &account, &reply, &err));
 }
