@@ -35,7 +35,7 @@ impl Fleet {
         let fleet = Fleet {
             settings,
             resolver: Arc::default(),
-            slot_maker: SlotMaker::shared()?,
+            slot_maker: SlotMaker::shared(),
             watch: Arc::default(),
             nodes: Arc::default(),
             adding: Mutex::new(()),

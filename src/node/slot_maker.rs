@@ -16,76 +16,90 @@ use crate::fork::{self, lock};
 use crate::sys;
 use crate::worker::Latch;
 
+#[derive(Default)]
 pub(crate) struct SlotMaker {
+    asleep: Mutex<Option<Asleep>>,
+}
+
+/// The thread, while it has nothing to do.
+struct Asleep {
     /// There until it is dropped.
     threads: Option<Arc<ScheduledThreadPool>>,
     /// Ends the job in which the thread waits.
-    wake: Mutex<Arc<Latch>>,
+    wake: Arc<Latch>,
     /// Open when the thread is gone.
     ended: Arc<Latch>,
 }
 
 impl SlotMaker {
     /// The one that the process's other managers use, or a new one.
-    pub(crate) fn shared() -> Result<Arc<SlotMaker>> {
+    pub(crate) fn shared() -> Arc<SlotMaker> {
         static SHARED: Mutex<Option<(u64, Weak<SlotMaker>)>> = Mutex::new(None);
         // A fork may find the lock held by a thread that it does not have; then it takes one of its own.
         let Ok(mut shared) = SHARED.try_lock() else {
-            return SlotMaker::new();
+            return Arc::default();
         };
         let running = match &*shared {
             Some((generation, maker)) if *generation == fork::generation() => maker.upgrade(),
             _ => None,
         };
-        if let Some(maker) = running {
-            return Ok(maker);
-        }
-        let maker = SlotMaker::new()?;
-        *shared = Some((fork::generation(), Arc::downgrade(&maker)));
-        Ok(maker)
-    }
-
-    fn new() -> Result<Arc<SlotMaker>> {
-        fork::unforked(|| {
-            // It panics where the system has no thread for it.
-            let threads = std::panic::catch_unwind(|| {
-                ScheduledThreadPool::builder()
-                    .num_threads(1)
-                    .thread_name_pattern("redkeep-slots")
-                    .build()
-            });
-            let threads = threads
-                .map_err(|_| Error::new(ErrorKind::System, "no thread for redkeep-slots"))?;
-            let ended = Arc::new(Latch::default());
-            let told = Ended(ended.clone());
-            threads.execute(move || ENDED.with(|place| *place.borrow_mut() = Some(told)));
-            let wake = Mutex::new(asleep(&threads));
-            Ok(Arc::new(SlotMaker {
-                threads: Some(Arc::new(threads)),
-                wake,
-                ended,
-            }))
+        running.unwrap_or_else(|| {
+            let maker = Arc::default();
+            *shared = Some((fork::generation(), Arc::downgrade(&maker)));
+            maker
         })
     }
 
-    /// Runs `make` while the thread works.
-    pub(crate) fn awake<T>(&self, make: impl FnOnce(&Arc<ScheduledThreadPool>) -> T) -> T {
-        let mut wake = lock(&self.wake);
+    /// Runs `make` while the thread works, which is started for the first one.
+    pub(crate) fn awake<T>(
+        &self,
+        make: impl FnOnce(&Arc<ScheduledThreadPool>) -> Result<T>,
+    ) -> Result<T> {
+        let mut asleep = lock(&self.asleep);
         fork::unforked(|| {
-            wake.open();
-            let threads = self.threads.as_ref().expect("taken only by drop");
+            let it = match &mut *asleep {
+                Some(it) => {
+                    it.wake.open();
+                    it
+                }
+                none => none.insert(Asleep::start()?),
+            };
+            let threads = it.threads.as_ref().expect("taken only by drop");
             let made = make(threads);
-            *wake = asleep(threads);
+            it.wake = go_to_sleep(threads);
             made
         })
     }
 }
 
-impl Drop for SlotMaker {
+impl Asleep {
+    /// A thread that is awake still.
+    fn start() -> Result<Asleep> {
+        // It panics where the system has no thread for it.
+        let threads = std::panic::catch_unwind(|| {
+            ScheduledThreadPool::builder()
+                .num_threads(1)
+                .thread_name_pattern("redkeep-slots")
+                .build()
+        });
+        let threads =
+            threads.map_err(|_| Error::new(ErrorKind::System, "no thread for redkeep-slots"))?;
+        let ended = Arc::new(Latch::default());
+        let told = Ended(ended.clone());
+        threads.execute(move || ENDED.with(|place| *place.borrow_mut() = Some(told)));
+        Ok(Asleep {
+            threads: Some(Arc::new(threads)),
+            wake: Arc::default(),
+            ended,
+        })
+    }
+}
+
+impl Drop for Asleep {
     fn drop(&mut self) {
         fork::unforked(|| {
             self.threads = None;
-            lock(&self.wake).open();
+            self.wake.open();
             self.ended.sleep(MOMENT);
         })
     }
@@ -108,7 +122,7 @@ thread_local! {
 const MOMENT: Duration = Duration::from_secs(1);
 
 /// Lets the thread sleep until the latch that comes back opens.
-fn asleep(threads: &ScheduledThreadPool) -> Arc<Latch> {
+fn go_to_sleep(threads: &ScheduledThreadPool) -> Arc<Latch> {
     let wake = Arc::new(Latch::default());
     let there = Arc::new(Latch::default());
     let (until, told) = (wake.clone(), there.clone());

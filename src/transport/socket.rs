@@ -84,9 +84,9 @@ impl Socket {
             Peer::Tcp(address) => (SockAddr::from(*address), Domain::for_address(*address)),
             Peer::Unix(path) => (SockAddr::unix(path)?, Domain::UNIX),
         };
-        let inner = Arc::new(socket2::Socket::new(domain, Type::STREAM, None)?);
+        let kind = Type::STREAM.nonblocking();
+        let inner = Arc::new(socket2::Socket::new(domain, kind, None)?);
         lifeline.hold(&inner)?;
-        inner.set_nonblocking(true)?;
         if let Peer::Tcp(_) = peer {
             inner.set_tcp_nodelay(true)?;
             inner.set_tcp_keepalive(
