@@ -27,7 +27,7 @@ pub(crate) use fleet::Fleet;
 use health::Watch;
 use permits::{Entry, Permits};
 pub(crate) use pool::Pool;
-use pool::{HeldSlot, Slot};
+use pool::{HeldSlot, Slot, Taken};
 use slot_maker::SlotMaker;
 
 /// A connection idle for longer than this is asked for a sign of life before it is used.
@@ -38,7 +38,7 @@ pub(crate) struct Node {
     pub(crate) condition: Condition,
     pub(crate) pools: Vec<Pool>,
     /// The queue before them all: nobody waits at one pool while another has a slot.
-    pub(crate) permits: Arc<Permits>,
+    pub(crate) permits: Arc<Permits<Taken>>,
     pub(crate) dialer: Dialer,
     watch: Arc<Watch>,
     /// One increment makes every connection opened before it stale.
@@ -113,13 +113,14 @@ impl Node {
         Held::take(self, batch.deadline)?.call_many(batch, replies, reached)
     }
 
-    /// The permit for one slot, of whichever pool.
-    fn permit(&self, deadline: Deadline) -> Result<()> {
+    /// A slot, of whichever pool, in its turn.
+    fn take(&self, deadline: Deadline) -> Result<Taken> {
         self.condition
             .admit(self.watch.is_on())
             .map_err(|error| self.dialer.explain(error))?;
         match self.permits.acquire(deadline) {
-            Entry::Granted => Ok(()),
+            Entry::Granted(Some(handed_over)) => Ok(handed_over),
+            Entry::Granted(None) => Ok(self.slot()),
             Entry::TimedOut => Err(Error::new(
                 ErrorKind::PoolTimeout,
                 format!(
@@ -137,7 +138,7 @@ impl Node {
     }
 
     /// A slot for a permit, from the pools in turn: which pool, and the slot.
-    fn slot(&self) -> (usize, HeldSlot) {
+    fn slot(&self) -> Taken {
         let count = self.pools.len();
         let first = match count {
             1 => 0,
@@ -326,8 +327,7 @@ pub(crate) struct Held<N: Deref<Target = Node>> {
 
 impl<N: Deref<Target = Node>> Held<N> {
     pub(crate) fn take(node: N, deadline: Deadline) -> Result<Held<N>> {
-        node.permit(deadline)?;
-        let (pool, slot) = node.slot();
+        let (pool, slot) = (*node).take(deadline)?;
         Ok(Held {
             node,
             pool,
@@ -460,6 +460,8 @@ impl<N: Deref<Target = Node>> Drop for Held<N> {
         if stale || self.node.condition.state() == State::Closed {
             pool.close_slot(&mut slot);
         }
-        pool.give_back(slot);
+        if let Err((_, slot)) = self.node.permits.hand_over((self.pool, slot)) {
+            pool.give_back(slot);
+        }
     }
 }

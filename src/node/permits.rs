@@ -1,10 +1,11 @@
-//! The queue before a pool: one permit for each slot, first come, first served.
+//! The queue before a node's pools: one permit for each slot, first come, first served.
 //!
-//! A permit that comes back is handed to whoever has waited longest, never put up for grabs: with r2d2's own wait
-//! the slowest of 64 callers waited four times as long.
+//! A permit that comes back goes to whoever has waited longest, and is never put up for grabs: with r2d2's own wait
+//! the slowest of 64 callers waited four times as long. Where somebody waits, the slot itself goes along, so that it
+//! need not go into its pool and out again.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, Thread};
 
@@ -13,8 +14,9 @@ use crate::fork::lock;
 
 /// How waiting for a permit ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Entry {
-    Granted,
+pub(crate) enum Entry<T> {
+    /// With what its last holder handed over; without, it is for the taker to find.
+    Granted(Option<T>),
     TimedOut,
     Closed,
 }
@@ -23,41 +25,53 @@ const WAITING: u8 = 0;
 const GRANTED: u8 = 1;
 const TURNED_AWAY: u8 = 2;
 
-struct Waiter {
+struct Waiter<T> {
     state: AtomicU8,
+    gift: Mutex<Option<T>>,
     thread: Thread,
 }
 
-impl Waiter {
-    fn tell(&self, state: u8) {
+impl<T> Waiter<T> {
+    /// Under the lock of the queue, out of which it was taken: whoever gives up looks there, and then here.
+    fn decide(&self, state: u8) {
         self.state.store(state, Ordering::Release);
-        self.thread.unpark();
+    }
+
+    fn granted(&self) -> Entry<T> {
+        Entry::Granted(lock(&self.gift).take())
     }
 }
 
-struct State {
+struct State<T> {
     free: usize,
-    queue: VecDeque<Arc<Waiter>>,
+    queue: VecDeque<Arc<Waiter<T>>>,
     closed: bool,
 }
 
-pub(crate) struct Permits {
-    state: Mutex<State>,
+pub(crate) struct Permits<T> {
+    state: Mutex<State<T>>,
+    /// The length of the queue, for a look without the lock.
+    waiting: AtomicUsize,
 }
 
-impl Permits {
-    pub(crate) fn new(count: usize) -> Permits {
+impl<T> Permits<T> {
+    pub(crate) fn new(count: usize) -> Permits<T> {
         Permits {
             state: Mutex::new(State {
                 free: count,
                 queue: VecDeque::new(),
                 closed: false,
             }),
+            waiting: AtomicUsize::new(0),
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State<T>> {
         lock(&self.state)
+    }
+
+    fn note(&self, state: &State<T>) {
+        self.waiting.store(state.queue.len(), Ordering::Relaxed);
     }
 
     pub(crate) fn try_acquire(&self) -> bool {
@@ -67,7 +81,7 @@ impl Permits {
         granted
     }
 
-    pub(crate) fn acquire(&self, deadline: Deadline) -> Entry {
+    pub(crate) fn acquire(&self, deadline: Deadline) -> Entry<T> {
         let me = {
             let mut state = self.state();
             if state.closed {
@@ -76,18 +90,20 @@ impl Permits {
             // Permits are free only while nobody waits: release() hands over directly.
             if state.free > 0 {
                 state.free -= 1;
-                return Entry::Granted;
+                return Entry::Granted(None);
             }
             let me = Arc::new(Waiter {
                 state: AtomicU8::new(WAITING),
+                gift: Mutex::new(None),
                 thread: thread::current(),
             });
             state.queue.push_back(me.clone());
+            self.note(&state);
             me
         };
         loop {
             match me.state.load(Ordering::Acquire) {
-                GRANTED => return Entry::Granted,
+                GRANTED => return me.granted(),
                 TURNED_AWAY => return Entry::Closed,
                 _ => {}
             }
@@ -99,29 +115,53 @@ impl Permits {
     }
 
     /// Leaves the queue, unless the permit was granted in the very last moment.
-    fn give_up(&self, me: &Arc<Waiter>) -> Entry {
+    fn give_up(&self, me: &Arc<Waiter<T>>) -> Entry<T> {
         let mut state = self.state();
         match me.state.load(Ordering::Acquire) {
-            GRANTED => Entry::Granted,
+            GRANTED => me.granted(),
             TURNED_AWAY => Entry::Closed,
             _ => {
                 state.queue.retain(|waiter| !Arc::ptr_eq(waiter, me));
+                self.note(&state);
                 Entry::TimedOut
             }
         }
+    }
+
+    /// Gives the permit, and what it stands for, to whoever waits; back to the caller if nobody does.
+    pub(crate) fn hand_over(&self, gift: T) -> Result<(), T> {
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            return Err(gift);
+        }
+        let next = {
+            let mut state = self.state();
+            let Some(waiter) = state.queue.pop_front() else {
+                return Err(gift);
+            };
+            self.note(&state);
+            *lock(&waiter.gift) = Some(gift);
+            waiter.decide(GRANTED);
+            waiter
+        };
+        next.thread.unpark();
+        Ok(())
     }
 
     pub(crate) fn release(&self) {
         let next = {
             let mut state = self.state();
             let next = state.queue.pop_front();
-            if next.is_none() {
-                state.free += 1;
+            match &next {
+                None => state.free += 1,
+                Some(waiter) => {
+                    self.note(&state);
+                    waiter.decide(GRANTED);
+                }
             }
             next
         };
         if let Some(waiter) = next {
-            waiter.tell(GRANTED);
+            waiter.thread.unpark();
         }
     }
 
@@ -130,10 +170,13 @@ impl Permits {
         let waiting = {
             let mut state = self.state();
             state.closed = true;
-            std::mem::take(&mut state.queue)
+            let waiting = std::mem::take(&mut state.queue);
+            self.note(&state);
+            waiting.iter().for_each(|waiter| waiter.decide(TURNED_AWAY));
+            waiting
         };
         for waiter in waiting {
-            waiter.tell(TURNED_AWAY);
+            waiter.thread.unpark();
         }
     }
 
@@ -157,7 +200,7 @@ mod tests {
         Deadline::after(Duration::from_millis(ms))
     }
 
-    fn wait_for_queue(permits: &Permits, length: usize) {
+    fn wait_for_queue(permits: &Permits<u32>, length: usize) {
         while permits.count().1 != length {
             thread::yield_now();
         }
@@ -165,14 +208,14 @@ mod tests {
 
     #[test]
     fn first_come_first_served() {
-        let permits = Arc::new(Permits::new(1));
+        let permits = Arc::new(Permits::<u32>::new(1));
         assert!(permits.try_acquire());
         let order = Arc::new(Mutex::new(Vec::new()));
         let threads: Vec<_> = (0..8)
             .map(|i| {
                 let (shared, order) = (permits.clone(), order.clone());
                 let thread = thread::spawn(move || {
-                    assert_eq!(shared.acquire(after(10_000)), Entry::Granted);
+                    assert_eq!(shared.acquire(after(10_000)), Entry::Granted(None));
                     order.lock().unwrap().push(i);
                     shared.release();
                 });
@@ -190,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_waiter_that_gives_up_takes_nothing_along() {
-        let permits = Permits::new(1);
+        let permits = Permits::<u32>::new(1);
         assert!(permits.try_acquire());
         assert_eq!(permits.acquire(after(20)), Entry::TimedOut);
         assert_eq!(permits.count(), (0, 0));
@@ -200,7 +243,7 @@ mod tests {
 
     #[test]
     fn closing_wakes_everybody() {
-        let permits = Arc::new(Permits::new(0));
+        let permits = Arc::new(Permits::<u32>::new(0));
         let threads: Vec<_> = (0..4)
             .map(|_| {
                 let permits = permits.clone();
@@ -215,12 +258,12 @@ mod tests {
         assert_eq!(permits.acquire(after(1000)), Entry::Closed);
         permits.reopen();
         permits.release();
-        assert_eq!(permits.acquire(after(1000)), Entry::Granted);
+        assert_eq!(permits.acquire(after(1000)), Entry::Granted(None));
     }
 
     #[test]
     fn no_permit_is_lost_or_made_under_load() {
-        let permits = Arc::new(Permits::new(3));
+        let permits = Arc::new(Permits::<u32>::new(3));
         let inside = Arc::new(std::sync::atomic::AtomicUsize::new(0));
         let threads: Vec<_> = (0..16)
             .map(|i| {
@@ -229,7 +272,7 @@ mod tests {
                     for round in 0..300 {
                         // Some give up at once, so that the last-moment grant is met as well.
                         let patience = if (i + round) % 3 == 0 { 0 } else { 10_000 };
-                        if permits.acquire(after(patience)) == Entry::Granted {
+                        if permits.acquire(after(patience)) == Entry::Granted(None) {
                             assert!(inside.fetch_add(1, Ordering::SeqCst) < 3);
                             thread::yield_now();
                             inside.fetch_sub(1, Ordering::SeqCst);
@@ -243,5 +286,28 @@ mod tests {
             thread.join().unwrap();
         }
         assert_eq!(permits.count(), (3, 0));
+    }
+
+    #[test]
+    fn what_is_handed_over_reaches_whoever_has_waited_longest() {
+        let permits = Arc::new(Permits::<u32>::new(1));
+        assert_eq!(permits.hand_over(7), Err(7));
+        assert!(permits.try_acquire());
+        let threads: Vec<_> = (0..3)
+            .map(|i| {
+                let shared = permits.clone();
+                let thread = thread::spawn(move || shared.acquire(after(10_000)));
+                wait_for_queue(&permits, i + 1);
+                thread
+            })
+            .collect();
+        for gift in 0..3 {
+            assert_eq!(permits.hand_over(gift), Ok(()));
+        }
+        for (i, thread) in threads.into_iter().enumerate() {
+            assert_eq!(thread.join().unwrap(), Entry::Granted(Some(i as u32)));
+        }
+        assert_eq!(permits.hand_over(9), Err(9));
+        assert_eq!(permits.count(), (0, 0));
     }
 }

@@ -68,6 +68,9 @@ impl r2d2::ManageConnection for Slots {
 
 pub(crate) type HeldSlot = r2d2::PooledConnection<Slots>;
 
+/// A slot out of its pool, and which pool of its node that is.
+pub(crate) type Taken = (usize, HeldSlot);
+
 #[derive(Default)]
 pub(crate) struct PoolCounters {
     pub(crate) opened: AtomicU64,
@@ -80,7 +83,7 @@ pub(crate) struct Pool {
     /// (see `fork::lock`).
     gate: Mutex<()>,
     /// One for each slot of each pool of the node: whoever holds one finds a slot in one of them.
-    permits: Arc<Permits>,
+    permits: Arc<Permits<Taken>>,
     in_use: AtomicUsize,
     pub(crate) leases: Leases,
     pub(crate) size: usize,
@@ -90,7 +93,7 @@ pub(crate) struct Pool {
 impl Pool {
     pub(crate) fn new(
         size: usize,
-        permits: &Arc<Permits>,
+        permits: &Arc<Permits<Taken>>,
         threads: &Arc<ScheduledThreadPool>,
     ) -> Result<Pool> {
         let slots = r2d2::Pool::builder()
