@@ -19,8 +19,9 @@ const BEGIN: &str = r#"/* redkeep: an embedded, blocking Redis and Valkey client
  *     rk_error_free(err);
  *     rk_manager_free(keep);
  *
- * Every function may be given NULL for a handle, and then returns RK_ERR_ARGUMENT. A function whose name ends with
- * _free or _release takes NULL for nothing to do.
+ * A function that returns a status may be given NULL for a handle, and then returns RK_ERR_ARGUMENT; the others answer
+ * with 0, NULL or false. A function whose name ends with _free or _release takes NULL for nothing to do. Outputs and
+ * *err are overwritten, not freed: free what they hold before they are used again.
  *
  * Made from the source by `make header`; do not change it by hand. */
 
