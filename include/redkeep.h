@@ -849,8 +849,8 @@ void rk_reply_free(struct rk_reply *reply);
 
 /* ---- Connections of one's own -------------------------------------------------------------------
  *
- * For what needs a connection of its own: MULTI and EXEC, WATCH, SELECT. Commands on it go to one node, in order, and
- * nothing is sent twice. Released, it goes back to its pool; if its state was changed, it is closed instead.
+ * For what needs a connection of its own: MULTI and EXEC, WATCH, SELECT, SUBSCRIBE. Commands on it go to one node, in
+ * order, and nothing is sent twice. Released, it goes back to its pool; if its state was changed, it is closed instead.
  */
 
 /**
@@ -865,8 +865,9 @@ rk_status rk_connection_lease(rk_manager *manager,
                               rk_error **err);
 
 /**
- * As rk_command(), on this connection. The commands that subscribe or monitor have no single reply, and return
- * RK_ERR_STATEFUL. After an error of the connection itself, lease another one.
+ * As rk_command(), on this connection. A command that subscribes or unsubscribes is answered by the last of its
+ * confirmations; messages, and the lines of MONITOR, are then read by rk_connection_receive(). A reply that CLIENT
+ * REPLY leaves out is an RK_REPLY_NIL. After an error of the connection itself, lease another one.
  */
 rk_status rk_connection_command(struct rk_connection *connection,
                                 const rk_slice *args,
@@ -881,6 +882,16 @@ rk_status rk_connection_command_within(struct rk_connection *connection,
                                        int64_t timeout_ms,
                                        rk_reply **out,
                                        rk_error **err);
+
+/**
+ * The next message on this connection, after SUBSCRIBE and its kin, MONITOR or CLIENT TRACKING: an array such as
+ * "message", channel, data; of MONITOR, a text. Waits at most timeout_ms (0: takes what is there; -1: without end);
+ * RK_NIL if none came. Messages come in their order; those that arrive while a command waits for its reply are kept.
+ */
+rk_status rk_connection_receive(struct rk_connection *connection,
+                                int64_t timeout_ms,
+                                rk_reply **out,
+                                rk_error **err);
 
 /** Gives a connection back, and frees it. NULL is nothing to do. */
 void rk_connection_release(struct rk_connection *connection);

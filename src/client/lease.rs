@@ -5,21 +5,23 @@ use std::time::Duration;
 
 use redis::{FromRedisValue, ToRedisArgs};
 
+use crate::client::listening::Listening;
 use crate::client::scratch::Scratch;
 use crate::client::{
-    Load, Packer, Pipeline, Replies, Road, inspect, nothing, pack_any, patience, typed,
+    Load, Packer, Pipeline, Replies, Road, convert, look, nothing, pack_any, patience, stateful,
+    typed,
 };
 use crate::clock::Deadline;
 use crate::config::Endpoint;
-use crate::dispatch;
+use crate::dispatch::{self, Answers, Mute};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork;
 use crate::node::{Held, Node};
-use crate::transport::Reply;
+use crate::transport::{Entry, Reply};
 
 /// A connection taken out of a node's pool. Commands on it go to that node, in order, one after the other, and may
-/// change its state (MULTI, WATCH, SELECT). Nothing is sent twice. Dropped, it goes back to the pool; if its state
-/// was changed, it is closed instead.
+/// change its state (MULTI, WATCH, SELECT, SUBSCRIBE, MONITOR, CLIENT REPLY). Nothing is sent twice. Dropped, it goes
+/// back to the pool; if its state was changed, it is closed instead.
 ///
 /// ```
 /// # fn main() -> redkeep::Result<()> {
@@ -42,6 +44,10 @@ pub struct Lease {
     watching: bool,
     /// The connection that was leased is gone, and with it what was done to it.
     lost: bool,
+    /// There once it may hear what nobody waits for.
+    listening: Option<Box<Listening>>,
+    /// Which replies the server leaves out.
+    mute: Mute,
 }
 
 impl Lease {
@@ -61,6 +67,8 @@ impl Lease {
             changed: false,
             watching: false,
             lost: false,
+            listening: None,
+            mute: Mute::None,
         })
     }
 
@@ -83,8 +91,62 @@ impl Lease {
         Pipeline::on(Road::Own(self))
     }
 
+    /// The next message on this connection, after SUBSCRIBE and its kin, MONITOR or CLIENT TRACKING. Waits for `time`
+    /// at most; none if none came. Messages come in their order, and those that arrive while another command waits for
+    /// its reply are kept until they are received. For subscriptions that mend themselves, see the manager's own.
+    ///
+    /// ```
+    /// # fn main() -> redkeep::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// let keep = redkeep::Manager::open("embedded://")?;
+    /// let mut one = keep.client().dedicated()?;
+    /// let (_, _, channels): (String, String, i64) = one.command(("SUBSCRIBE", "news"))?;
+    /// assert_eq!(channels, 1);
+    /// let _: i64 = keep.command(("PUBLISH", "news", "hello"))?;
+    /// let message: Option<(String, String, String)> = one.receive(Duration::from_secs(5))?;
+    /// assert_eq!(message.unwrap().2, "hello");
+    /// # Ok(()) }
+    /// ```
+    pub fn receive<T: FromRedisValue>(&mut self, time: Duration) -> Result<Option<T>> {
+        let message = self.receive_raw(Some(time))?;
+        message
+            .map(|message| convert(message.into_value()?))
+            .transpose()
+    }
+
+    /// As `receive`; with no time, for ever.
+    pub(crate) fn receive_raw(&mut self, time: Option<Duration>) -> Result<Option<Reply>> {
+        self.usable()?;
+        let Some(listening) = &mut self.listening else {
+            return Err(Error::new(
+                ErrorKind::Stateful,
+                "nothing was subscribed to on this connection, so no message can come",
+            ));
+        };
+        let held = self.held.as_mut().expect("taken only by drop");
+        listening
+            .receive(held, time.map_or_else(Deadline::never, Deadline::after))
+            .inspect_err(|_| self.lost = true)
+    }
+
+    /// A batch counts on one reply for each of its commands, and on nothing in between.
+    fn answers_in_turn(&self) -> Result<()> {
+        let why = match self.listening.is_some() {
+            true => "receives messages",
+            false if self.mute != Mute::None => "has its replies switched off",
+            false => return Ok(()),
+        };
+        Err(Error::new(
+            ErrorKind::Stateful,
+            format!("this connection {why}; a pipeline needs another one"),
+        ))
+    }
+
     pub(crate) fn execute<'l>(&mut self, load: &'l mut Load) -> Result<Replies<'l>> {
-        self.usable().inspect_err(|_| load.give_up())?;
+        self.usable()
+            .and_then(|()| self.answers_in_turn())
+            .inspect_err(|_| load.give_up())?;
         self.changed |= load.stateful;
         let (held, lost) = (
             self.held.as_mut().expect("taken only by drop"),
@@ -177,21 +239,80 @@ impl Lease {
         read: impl FnOnce(&mut Reply) -> Result<T>,
     ) -> Result<T> {
         self.usable()?;
-        let (_, reading) = inspect(packed, true)?;
+        let (args, reading) = look(packed)?;
+        let answers = dispatch::answers(&args);
+        match (answers, &self.listening) {
+            (Answers::Stream, _) => {
+                return Err(stateful(
+                    &args,
+                    "is answered by no replies, but by a stream",
+                ));
+            }
+            (_, Some(listening)) if listening.lines => {
+                return Err(stateful(&args, "cannot be sent: this connection monitors"));
+            }
+            (Answers::Confirmations | Answers::Lines, _) if self.mute != Mute::None => {
+                return Err(stateful(
+                    &args,
+                    "needs its replies, and they are switched off",
+                ));
+            }
+            _ => {}
+        }
         self.changed |= reading.stateful;
         let time = within.unwrap_or_else(|| patience(self.timeout, &reading));
-        let deadline = Deadline::after(time);
-        let held = self.held.as_mut().expect("taken only by drop");
-        if let Err(error) = held.call_open(packed, reply, deadline) {
-            self.lost = true;
-            return Err(error);
-        }
+        self.send(packed, answers, reply, Deadline::after(time))
+            .inspect_err(|_| self.lost = true)?;
         match reply.error_text() {
             None => read(reply),
             Some(text) => {
                 Err(dispatch::refused(text, reading.class).on_node(&self.held().node().name))
             }
         }
+    }
+}
+
+impl Lease {
+    /// Sends one packed command, and reads what comes back of it.
+    fn send(
+        &mut self,
+        packed: &[u8],
+        answers: Answers,
+        reply: &mut Reply,
+        deadline: Deadline,
+    ) -> Result<()> {
+        let held = self.held.as_mut().expect("taken only by drop");
+        let mute = match answers {
+            Answers::Mute(mute) => mute,
+            _ => self.mute,
+        };
+        if mute != Mute::None {
+            reply.set_scalar(Entry::NIL);
+            self.mute = match (answers, mute) {
+                // SKIP while all are left out anyway changes nothing.
+                (Answers::Mute(Mute::Next), _) if self.mute == Mute::All => Mute::All,
+                (Answers::Mute(mute), _) => mute,
+                (_, Mute::Next) => Mute::None,
+                (_, mute) => mute,
+            };
+            return held.with_open(|connection| connection.send(packed, deadline));
+        }
+        self.mute = mute;
+        if let (Answers::Confirmations | Answers::ReplyAndPushes, None) = (answers, &self.listening)
+        {
+            self.listening = Some(Box::default());
+        }
+        match (answers, &mut self.listening) {
+            (Answers::Confirmations, Some(listening)) => {
+                listening.subscribe(held, packed, reply, deadline)
+            }
+            (_, Some(listening)) => listening.call(held, packed, reply, deadline),
+            (_, None) => held.call_open(packed, reply, deadline),
+        }?;
+        if answers == Answers::Lines && reply.error_text().is_none() {
+            self.listening.get_or_insert_default().lines = true;
+        }
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ mod interop;
 mod json;
 mod lease;
 mod lenient;
+mod listening;
 mod options;
 mod packer;
 mod pipeline;
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use redis::{FromRedisValue, ToRedisArgs};
 
-use crate::dispatch::{self, Class, Dispatch, Reading, Request};
+use crate::dispatch::{self, Answers, Class, Dispatch, Reading, Request};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::fork;
 use crate::transport::{Kind, Reply};
@@ -229,23 +230,37 @@ fn pack_any<'a>(out: &'a mut Vec<u8>, args: &impl ToRedisArgs) -> &'a [u8] {
 /// What a packed command is. One that changes the state of its connection is refused, unless that is the caller's own;
 /// and even there if it is not answered by exactly one reply.
 fn inspect(packed: &[u8], own_connection: bool) -> Result<(Vec<&[u8]>, Reading)> {
-    let args = unpack(packed).unwrap_or_default();
-    let Some(name) = args.first() else {
-        return Err(Error::argument("command: it has no name"));
-    };
-    let reading = dispatch::read(&args);
-    let why = match reading.stateful {
-        true if !own_connection => {
+    let (args, reading) = look(packed)?;
+    match reading.stateful {
+        true if !own_connection => Err(stateful(
+            &args,
             "changes the state of its connection, and this one is shared; lease one of your own with get_client() \
-             (rk_connection_lease() in C)"
+             (rk_connection_lease() in C)",
+        )),
+        true if !matches!(dispatch::answers(&args), Answers::Reply) => Err(stateful(
+            &args,
+            "is not answered by one reply alone; call it on the leased connection itself",
+        )),
+        _ => Ok((args, reading)),
+    }
+}
+
+/// The arguments of a packed command, and what is known of it.
+fn look(packed: &[u8]) -> Result<(Vec<&[u8]>, Reading)> {
+    let args = unpack(packed)
+        .ok_or_else(|| Error::argument("command: it is not one whole command in RESP"))?;
+    match args.is_empty() {
+        true => Err(Error::argument("command: it has no name")),
+        false => {
+            let reading = dispatch::read(&args);
+            Ok((args, reading))
         }
-        true if dispatch::answers_otherwise(name, args.get(1).copied()) => {
-            "has no single reply, and so cannot be called here"
-        }
-        _ => return Ok((args, reading)),
-    };
-    let name = String::from_utf8_lossy(name).to_uppercase();
-    Err(Error::new(ErrorKind::Stateful, format!("{name} {why}")))
+    }
+}
+
+fn stateful(args: &[&[u8]], why: &str) -> Error {
+    let name = String::from_utf8_lossy(args[0]).to_uppercase();
+    Error::new(ErrorKind::Stateful, format!("{name} {why}"))
 }
 
 /// How long a command may take that blocks for as long as it says itself.

@@ -20,7 +20,7 @@ use crate::transport::{Kind, Reached, Reply};
 pub(crate) use request::{Class, Request};
 #[cfg(test)]
 pub(crate) use table::blocks;
-pub(crate) use table::{Reading, answers_otherwise, read};
+pub(crate) use table::{Answers, Mute, Reading, answers, read};
 
 /// The pause before the first repetition; it doubles from there to `LONGEST`.
 const FIRST_PAUSE: Duration = Duration::from_millis(4);

@@ -124,21 +124,56 @@ pub(crate) fn blocks(name: &[u8]) -> bool {
     look_up(name).is_some_and(|entry| matches!(entry.way, Way::Blocks(_)))
 }
 
-/// Commands that are answered by no reply, by several, or by a stream of them: one call, one reply does not hold.
-pub(crate) fn answers_otherwise(name: &[u8], sub: Option<&[u8]>) -> bool {
-    let streams = [
+/// What comes back from a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answers {
+    /// One reply.
+    Reply,
+    /// One reply, and from then on messages that nobody waits for.
+    ReplyAndPushes,
+    /// A confirmation for each channel, and from then on their messages.
+    Confirmations,
+    /// One reply, and from then on a line for each command that the server executes.
+    Lines,
+    /// What CLIENT REPLY turns them to.
+    Mute(Mute),
+    /// A stream of bytes that is no reply.
+    Stream,
+}
+
+/// Which replies the server leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mute {
+    None,
+    Next,
+    All,
+}
+
+pub(crate) fn answers(args: &[&[u8]]) -> Answers {
+    let any = |at: usize, names: &[&str]| {
+        args.get(at)
+            .is_some_and(|arg| names.iter().any(|name| is(arg, name)))
+    };
+    let subscribes = [
         "SUBSCRIBE",
         "PSUBSCRIBE",
         "SSUBSCRIBE",
         "UNSUBSCRIBE",
         "PUNSUBSCRIBE",
         "SUNSUBSCRIBE",
-        "MONITOR",
-        "SYNC",
-        "PSYNC",
     ];
-    streams.iter().any(|stream| is(name, stream))
-        || (is(name, "CLIENT") && sub.is_some_and(|sub| is(sub, "REPLY")))
+    match () {
+        _ if any(0, &subscribes) => Answers::Confirmations,
+        _ if any(0, &["MONITOR"]) => Answers::Lines,
+        _ if any(0, &["SYNC", "PSYNC"]) => Answers::Stream,
+        _ if !any(0, &["CLIENT"]) => Answers::Reply,
+        _ if any(1, &["TRACKING"]) => Answers::ReplyAndPushes,
+        _ if !any(1, &["REPLY"]) || args.len() != 3 => Answers::Reply,
+        _ if any(2, &["ON"]) => Answers::Mute(Mute::None),
+        _ if any(2, &["SKIP"]) => Answers::Mute(Mute::Next),
+        _ if any(2, &["OFF"]) => Answers::Mute(Mute::All),
+        _ => Answers::Reply,
+    }
 }
 
 fn is(arg: &[u8], name: &str) -> bool {

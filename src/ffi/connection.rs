@@ -1,7 +1,7 @@
 //! Connections of one's own
 //!
-//! For what needs a connection of its own: MULTI and EXEC, WATCH, SELECT. Commands on it go to one node, in order, and
-//! nothing is sent twice. Released, it goes back to its pool; if its state was changed, it is closed instead.
+//! For what needs a connection of its own: MULTI and EXEC, WATCH, SELECT, SUBSCRIBE. Commands on it go to one node, in
+//! order, and nothing is sent twice. Released, it goes back to its pool; if its state was changed, it is closed instead.
 
 use std::ffi::c_char;
 use std::ptr;
@@ -92,8 +92,9 @@ pub unsafe extern "C" fn rk_connection_lease(
     })
 }
 
-/// As rk_command(), on this connection. The commands that subscribe or monitor have no single reply, and return
-/// RK_ERR_STATEFUL. After an error of the connection itself, lease another one.
+/// As rk_command(), on this connection. A command that subscribes or unsubscribes is answered by the last of its
+/// confirmations; messages, and the lines of MONITOR, are then read by rk_connection_receive(). A reply that CLIENT
+/// REPLY leaves out is an RK_REPLY_NIL. After an error of the connection itself, lease another one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rk_connection_command(
     connection: *mut rk_connection,
@@ -129,6 +130,36 @@ pub unsafe extern "C" fn rk_connection_command_within(
                 Ok(rk_status::RK_OK)
             })
         })
+    })
+}
+
+/// The next message on this connection, after SUBSCRIBE and its kin, MONITOR or CLIENT TRACKING: an array such as
+/// "message", channel, data; of MONITOR, a text. Waits at most timeout_ms (0: takes what is there; -1: without end);
+/// RK_NIL if none came. Messages come in their order; those that arrive while a command waits for its reply are kept.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rk_connection_receive(
+    connection: *mut rk_connection,
+    timeout_ms: i64,
+    out: *mut *mut rk_reply,
+    err: *mut *mut rk_error,
+) -> rk_status {
+    // SAFETY: the arguments are as the header asks.
+    let c = unsafe { Caller::trusted() };
+    let out = c.out(out, "out", ptr::null_mut());
+    c.run(err, || {
+        let connection = c.handle(connection, "connection")?;
+        let time = milliseconds(timeout_ms, "timeout_ms")?;
+        // Nobody else has a message that was taken and thrown away.
+        out.wanted()?;
+        connection
+            .leased
+            .with(|lease| match lease.receive_raw(time)? {
+                None => Ok(rk_status::RK_NIL),
+                Some(mut message) => {
+                    out.set(rk_reply::new(&mut message));
+                    Ok(rk_status::RK_OK)
+                }
+            })
     })
 }
 

@@ -4,6 +4,7 @@
 //! belongs to the tree, and lives until rk_reply_free() of its root. Asking a node for something that it is not, and
 //! asking NULL, answers 0, NULL or false.
 
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr;
 
@@ -67,6 +68,40 @@ struct Tree {
 /// Replies larger than this take the thread's buffers along; smaller ones are copied out of them.
 const TAKEN: usize = 16 * 1024;
 
+/// What a thread keeps of the last large reply that it freed, at most.
+const SPARE: usize = 1 << 20;
+
+thread_local! {
+    /// Memory for the next large reply: given back to the system with each one and asked for again with the next, it
+    /// would cost more than all that is done with it.
+    static FREED: Cell<Option<Reply>> = const { Cell::new(None) };
+}
+
+fn spare() -> Reply {
+    FREED
+        .try_with(Cell::take)
+        .ok()
+        .flatten()
+        .unwrap_or_default()
+}
+
+impl Tree {
+    /// Its memory, as a reply.
+    fn recycle(self) {
+        let mut reply = Reply {
+            root: Entry::NIL,
+            // Same size, same alignment: an empty vector, and the memory stays.
+            entries: (self.entries.into_iter().take(0).map(|_| Entry::NIL)).collect(),
+            bytes: self.bytes,
+        };
+        reply.clear();
+        let held = reply.bytes.capacity() + reply.entries.capacity() * size_of::<Entry>();
+        if (TAKEN..=SPARE).contains(&held) {
+            let _ = FREED.try_with(|freed| freed.set(Some(reply)));
+        }
+    }
+}
+
 impl rk_reply {
     /// Turns a reply into a tree for C.
     pub(super) fn new(reply: &mut Reply) -> *mut rk_reply {
@@ -77,7 +112,7 @@ impl rk_reply {
             bytes,
         } = match size {
             ..=TAKEN => reply.clone(),
-            _ => std::mem::take(reply),
+            _ => std::mem::replace(reply, spare()),
         };
         // Same size, same alignment: the vector's own memory is used again.
         let mut entries: Vec<rk_reply> = entries.into_iter().map(rk_reply::unplaced).collect();
@@ -263,7 +298,37 @@ pub unsafe extern "C" fn rk_reply_free(reply: *mut rk_reply) {
     let c = unsafe { Caller::trusted() };
     quietly((), || match c.maybe(reply) {
         // Only the roots carry the mark, and each root is the head of a tree.
-        Some(it) if it.root => drop(c.take(reply.cast::<Tree>())),
+        Some(it) if it.root => {
+            if let Some(tree) = c.take(reply.cast::<Tree>()) {
+                tree.recycle();
+            }
+        }
         _ => {}
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_of_a_large_reply_serves_the_next() {
+        let mut reply = Reply::new();
+        let large = |reply: &mut Reply| {
+            reply.entries = vec![Entry::NIL; 2_000];
+            reply.bytes = vec![b'x'; 100_000];
+            reply.root = Entry::scalar(Kind::Array, 0);
+        };
+        large(&mut reply);
+        let tree = rk_reply::new(&mut reply);
+        assert_eq!((reply.bytes.capacity(), reply.entries.capacity()), (0, 0));
+        // SAFETY: the root of a tree, freed once.
+        unsafe { rk_reply_free(tree) };
+        large(&mut reply);
+        let tree = rk_reply::new(&mut reply);
+        assert_eq!((reply.bytes.len(), reply.entries.len()), (0, 0));
+        assert!(reply.bytes.capacity() >= 100_000 && reply.entries.capacity() >= 2_000);
+        // SAFETY: as above.
+        unsafe { rk_reply_free(tree) };
+    }
 }

@@ -394,18 +394,22 @@ impl<N: Deref<Target = Node>> Held<N> {
         })
     }
 
-    fn with_open(&mut self, work: impl FnOnce(&mut Connection) -> Result<()>) -> Result<()> {
+    /// Does `work` on the connection that is open, and on no other.
+    pub(crate) fn with_open<T>(
+        &mut self,
+        work: impl FnOnce(&mut Connection) -> Result<T>,
+    ) -> Result<T> {
         let slot = self.slot.as_mut().expect("given back only by drop");
         // Out of the slot while the call lasts: whatever ends it early, a panic included, closes the connection.
         let Some(mut connection) = slot.connection.take() else {
             return Err(Error::new(ErrorKind::Io, "the connection is closed"));
         };
         match work(&mut connection) {
-            Ok(()) => {
+            Ok(result) => {
                 slot.connection = Some(connection);
                 // Now, not when the call began: one that blocked in the server for long did not leave it idle.
                 slot.used = Instant::now();
-                Ok(())
+                Ok(result)
             }
             Err(error) => {
                 self.node.pools[self.pool]

@@ -180,6 +180,34 @@ impl Connection {
         }
     }
 
+    /// Reads whatever comes next, a reply or a push, into `incoming`, which is the same from one call to the next. False
+    /// if it is not complete by the deadline: what there is of it stays, and the connection is none the worse.
+    pub(crate) fn next(&mut self, incoming: &mut Reply, deadline: Deadline) -> Result<bool> {
+        while self.reader.advance(incoming)? == Progress::More {
+            let socket = &self.socket;
+            let received = self
+                .reader
+                .fill(incoming, |to, max| match socket.recv_some(to, max) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        socket.recv(to, max, false, deadline)
+                    }
+                    other => other,
+                });
+            match received {
+                Ok(_) => {}
+                // The system's own ETIMEDOUT is no deadline, but the end of the connection.
+                Err(error)
+                    if error.kind() == io::ErrorKind::TimedOut
+                        && error.raw_os_error().is_none() =>
+                {
+                    return Ok(false);
+                }
+                Err(error) => return Err(broken(error, "nothing came in time")),
+            }
+        }
+        Ok(true)
+    }
+
     /// True if the server answers a PING by the deadline.
     pub(crate) fn is_alive(&mut self, deadline: Deadline) -> bool {
         let mut ping = Vec::with_capacity(16);

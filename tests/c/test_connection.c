@@ -16,7 +16,10 @@ int main(void)
 {
     static const char *const multi[] = {"MULTI"}, *const incr[] = {"INCR", "visits"}, *const exec[] = {"EXEC"};
     static const char *const select[] = {"SELECT", "3"}, *const set[] = {"SET", "where", "three"};
-    static const char *const subscribe[] = {"SUBSCRIBE", "news"};
+    static const char *const subscribe[] = {"SUBSCRIBE", "news", "weather"}, *const sync[] = {"SYNC"};
+    static const char *const off[] = {"CLIENT", "REPLY", "OFF"}, *const on[] = {"CLIENT", "REPLY", "ON"};
+    static const char *const publish[] = {"PUBLISH", "weather", "rain"};
+    size_t len = 0;
     rk_slice blpop[] = {RK_LIT("BLPOP"), RK_LIT("nothing comes"), RK_LIT("0")};
     rk_manager *keep = open_keep();
     rk_connection *one = NULL, *two = NULL;
@@ -29,8 +32,34 @@ int main(void)
     OK(run(one, 1, exec, &reply));
     CHECK_EQ_INT(rk_reply_integer(rk_reply_at(reply, 0)), 1);
     rk_reply_free(reply);
-    STATUS(RK_ERR_STATEFUL, run(one, 2, subscribe, &reply));
+    STATUS(RK_ERR_STATEFUL, run(one, 1, sync, &reply));
+    STATUS(RK_ERR_STATEFUL, rk_connection_receive(one, 0, &reply, &err));
     CHECK(reply == NULL);
+
+    /* Without replies, and with them again. */
+    OK(run(one, 3, off, &reply));
+    CHECK_EQ_INT(rk_reply_type_of(reply), RK_REPLY_NIL);
+    rk_reply_free(reply);
+    OK(run(one, 2, incr, NULL));
+    OK(run(one, 3, on, &reply));
+    CHECK_EQ_INT(rk_reply_type_of(reply), RK_REPLY_STATUS);
+    rk_reply_free(reply);
+
+    /* Messages. */
+    OK(run(one, 3, subscribe, &reply));
+    CHECK_EQ_INT(rk_reply_integer(rk_reply_at(reply, 2)), 2);
+    rk_reply_free(reply);
+    STATUS(RK_NIL, rk_connection_receive(one, 0, &reply, &err));
+    STATUS(RK_NIL, rk_connection_receive(one, 20, &reply, &err));
+    CHECK(reply == NULL);
+    OK(run(one, 3, publish, NULL));
+    OK(rk_connection_receive(one, 5000, &reply, &err));
+    CHECK_EQ_INT(rk_reply_type_of(reply), RK_REPLY_ARRAY);
+    CHECK(memcmp(rk_reply_bytes(rk_reply_at(reply, 2), &len), "rain", 4) == 0 && len == 4);
+    rk_reply_free(reply);
+    STATUS(RK_ERR_ARGUMENT, rk_connection_receive(one, -5, &reply, &err));
+    STATUS(RK_ERR_ARGUMENT, rk_connection_receive(one, 0, NULL, &err));
+    STATUS(RK_ERR_ARGUMENT, rk_connection_receive(NULL, 0, &reply, &err));
     rk_connection_release(one);
 
     /* What one did to its connection is not met by others. */
@@ -41,7 +70,7 @@ int main(void)
     STATUS(RK_NIL, rk_get(keep, TEXT("where"), &value, &err));
     OK(rk_connection_lease(keep, NULL, -1, &one, &err));
     OK(run(one, 2, incr, &reply));
-    CHECK_EQ_INT(rk_reply_integer(reply), 2);
+    CHECK_EQ_INT(rk_reply_integer(reply), 3);
     rk_reply_free(reply);
 
     /* After its time is over, the connection is of no use. */
