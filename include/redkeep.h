@@ -965,16 +965,18 @@ rk_status rk_pipeline_execute(struct rk_pipeline *pipeline,
 
 /**
  * After an execution that failed: what became of the command at place i, from 0. RK_ANSWERED if it was answered before
- * the failure, and for a place beyond the last.
+ * the failure, and where nothing is known: for a place beyond the last, for NULL, for a pipeline that another thread
+ * is using.
  */
 rk_outcome rk_pipeline_outcome(const struct rk_pipeline *pipeline,
                                size_t i);
 
 /**
  * Watches keys, lets body read and append commands, and executes those as one transaction, unless somebody changed a
- * watched key meanwhile: then body is called anew, 16 times at most, after which the status is RK_ERR_WATCHED. Body
- * runs in the caller's thread; if it returns something other than RK_OK, nothing is executed, and the error that it set with
- * rk_error_set() is returned. *out becomes an array with the replies to the appended commands; it may be NULL.
+ * watched key meanwhile: then body is called anew, 16 times at most and not after the property "command_timeout" is
+ * over; the status is then RK_ERR_WATCHED. Body runs in the caller's thread; if it returns something other than RK_OK,
+ * nothing is executed, and the error that it set with rk_error_set() is returned. *out becomes an array with the
+ * replies to the appended commands; it may be NULL.
  */
 rk_status rk_transaction_run(rk_manager *manager,
                              const rk_slice *keys,

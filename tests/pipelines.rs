@@ -236,6 +236,38 @@ fn a_watch_that_never_wins_ends() {
 }
 
 #[test]
+fn a_watch_that_never_wins_ends_by_its_deadline() {
+    let server = Server::start();
+    let keep = Manager::open(&format!("{}?command_timeout=200ms", server.url())).unwrap();
+    let mut rounds = 0;
+    let error = keep
+        .transaction::<()>("n", |tx| {
+            rounds += 1;
+            keep.incr("n", 1)?;
+            std::thread::sleep(Duration::from_millis(120));
+            tx.command(("SET", "n", "mine"))?;
+            Ok(())
+        })
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Watched, "{error}");
+    assert_eq!(rounds, 2);
+}
+
+#[test]
+fn a_transaction_does_not_fail_for_a_connection_that_the_server_had_closed() {
+    let server = Server::start();
+    let keep = Manager::open(&format!("{}?max_connections=1", server.url())).unwrap();
+    keep.set("n", 1).unwrap();
+    for _ in 0..5 {
+        server.kill_clients();
+        let (n,): (i64,) = keep
+            .transaction("n", |tx| tx.command(("GET", "n")).map(drop))
+            .unwrap();
+        assert_eq!(n, 1);
+    }
+}
+
+#[test]
 fn a_transaction_leaves_no_watch_behind_whichever_way_it_ends() {
     let server = Server::start();
     let keep = Manager::open(&format!("{}?max_connections=1", server.url())).unwrap();

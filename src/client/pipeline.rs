@@ -60,7 +60,7 @@ pub(crate) struct Load {
     outcomes: Vec<Option<Outcome>>,
     scratch: Vec<u8>,
     /// Scripts whose text it brings along, by their digest.
-    scripts: Vec<Arc<str>>,
+    pub(crate) scripts: Vec<Arc<str>>,
 }
 
 /// One command of it.
@@ -179,15 +179,6 @@ impl Load {
             pack(&mut packer).and_then(|()| self.add_packed(packer.finish().0, own_connection));
         self.scratch = scratch;
         result
-    }
-
-    /// Whether this script's text is in it already; from now on it is.
-    pub(crate) fn brings(&mut self, digest: &Arc<str>) -> bool {
-        let known = self.scripts.contains(digest);
-        if !known {
-            self.scripts.push(digest.clone());
-        }
-        known
     }
 
     pub(crate) fn len(&self) -> usize {

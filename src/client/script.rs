@@ -119,13 +119,18 @@ impl Load {
         keys: &impl ToRedisArgs,
         args: &impl ToRedisArgs,
     ) -> Result<()> {
-        let (name, text) = match self.brings(&script.digest) {
+        let known = self.scripts.contains(&script.digest);
+        let (name, text) = match known {
             false => ("EVAL", &script.text),
             true => ("EVALSHA", &script.digest),
         };
         self.add_with(false, |packer| {
             packer.bytes(name.as_bytes());
             call(packer, text, keys, args)
-        })
+        })?;
+        if !known {
+            self.scripts.push(script.digest.clone());
+        }
+        Ok(())
     }
 }

@@ -6,7 +6,7 @@ use redis::{FromRedisValue, ToRedisArgs};
 
 use crate::client::pipeline::{Load, Replies};
 use crate::client::{Client, Lease, Scratch, inspect, pack_any, typed};
-use crate::clock;
+use crate::clock::{self, Deadline};
 use crate::error::{ErrorKind, Result};
 use crate::transport::Reply;
 
@@ -50,8 +50,9 @@ impl Transaction<'_> {
 
 impl Client {
     /// Watches `keys`, lets `body` read and add commands, and executes those as one transaction, unless somebody
-    /// changed a watched key meanwhile: then it all begins anew, 16 times at most, after which the error is of kind
-    /// [`Watched`](ErrorKind::Watched). An error of `body` ends it, and nothing is executed.
+    /// changed a watched key meanwhile: then it all begins anew, 16 times at most and not after `command_timeout` is
+    /// over; the error is then of kind [`Watched`](ErrorKind::Watched). An error of `body` ends it, and nothing is
+    /// executed.
     ///
     /// ```
     /// # fn main() -> redkeep::Result<()> {
@@ -79,14 +80,26 @@ impl Client {
         mut body: impl FnMut(&mut Transaction<'_>) -> Result<()>,
         read: impl Fn(Replies<'_>) -> Result<T>,
     ) -> Result<T> {
+        let deadline = Deadline::after(self.timeout()?);
         let mut lease = self.dedicated()?;
         let mut load = Load::default();
         let mut tries = 0;
         loop {
             tries += 1;
-            let result = attempt(&mut lease, &mut load, keys, &mut body).map(&read);
+            if let Err(error) = lease.watch(keys) {
+                // The server had closed it while it was idle: nothing was done yet, and another one will do.
+                if error.kind() != ErrorKind::Io || tries > 1 {
+                    return Err(error);
+                }
+                // Back first, for it may be the only one.
+                drop(lease);
+                lease = self.dedicated()?;
+                lease.watch(keys)?;
+            }
+            let result = attempt(&mut lease, &mut load, &mut body).map(&read);
+            let again = tries < TRIES && !deadline.passed();
             match result {
-                Err(error) if error.kind() == ErrorKind::Watched && tries < TRIES => {
+                Err(error) if error.kind() == ErrorKind::Watched && again => {
                     let pause = clock::between(Duration::ZERO, PAUSE);
                     self.dispatch()?.topology.fleet.closing.sleep(pause);
                 }
@@ -102,13 +115,12 @@ impl Client {
     }
 }
 
+/// One try, on a connection that watches.
 fn attempt<'l>(
     lease: &mut Lease,
     load: &'l mut Load,
-    keys: &impl ToRedisArgs,
     body: &mut impl FnMut(&mut Transaction<'_>) -> Result<()>,
 ) -> Result<Replies<'l>> {
-    lease.watch(keys)?;
     load.clear();
     let built = body(&mut Transaction {
         lease: &mut *lease,

@@ -215,7 +215,8 @@ pub unsafe extern "C" fn rk_pipeline_execute(
 }
 
 /// After an execution that failed: what became of the command at place i, from 0. RK_ANSWERED if it was answered before
-/// the failure, and for a place beyond the last.
+/// the failure, and where nothing is known: for a place beyond the last, for NULL, for a pipeline that another thread
+/// is using.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rk_pipeline_outcome(pipeline: *const rk_pipeline, i: usize) -> rk_outcome {
     // SAFETY: the argument is as the header asks.
@@ -242,9 +243,10 @@ impl<'a> Caller<'a> {
 }
 
 /// Watches keys, lets body read and append commands, and executes those as one transaction, unless somebody changed a
-/// watched key meanwhile: then body is called anew, 16 times at most, after which the status is RK_ERR_WATCHED. Body
-/// runs in the caller's thread; if it returns something other than RK_OK, nothing is executed, and the error that it set with
-/// rk_error_set() is returned. *out becomes an array with the replies to the appended commands; it may be NULL.
+/// watched key meanwhile: then body is called anew, 16 times at most and not after the property "command_timeout" is
+/// over; the status is then RK_ERR_WATCHED. Body runs in the caller's thread; if it returns something other than RK_OK,
+/// nothing is executed, and the error that it set with rk_error_set() is returned. *out becomes an array with the
+/// replies to the appended commands; it may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rk_transaction_run(
     manager: *mut rk_manager,
