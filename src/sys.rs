@@ -4,7 +4,7 @@
 
 use std::ffi::c_int;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
@@ -144,4 +144,63 @@ pub(crate) fn executable(path: &std::path::Path) -> bool {
     };
     // SAFETY: the name is a live, NUL-terminated string.
     path.is_file() && unsafe { libc::access(name.as_ptr(), libc::X_OK) } == 0
+}
+
+/// A descriptor that select, poll and epoll find readable while the flag is up: an eventfd(2).
+#[allow(dead_code)] // The features that are polled come next.
+pub(crate) struct Flag(OwnedFd);
+
+#[allow(dead_code)]
+impl Flag {
+    /// Down.
+    pub(crate) fn new() -> io::Result<Flag> {
+        // SAFETY: a plain system call.
+        let fd =
+            checked(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) } as isize)?;
+        // SAFETY: the descriptor was opened just now, and nobody else knows it.
+        Ok(Flag(unsafe { OwnedFd::from_raw_fd(fd as c_int) }))
+    }
+
+    /// Up; whoever waits for it wakes.
+    pub(crate) fn raise(&self) {
+        let one = 1u64;
+        // SAFETY: the pointer is to eight live bytes. It fails only where the counter is full, and so is up.
+        unsafe { libc::write(self.0.as_raw_fd(), (&raw const one).cast(), 8) };
+    }
+
+    /// Down.
+    pub(crate) fn lower(&self) {
+        let mut count = 0u64;
+        // SAFETY: the pointer is to eight live, writable bytes. It fails only where it is down already.
+        unsafe { libc::read(self.0.as_raw_fd(), (&raw mut count).cast(), 8) };
+    }
+}
+
+impl AsFd for Flag {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_is_readable_while_it_is_up() {
+        let flag = Flag::new().unwrap();
+        let up = || {
+            let mut fds = [poll_entry(flag.as_fd(), READABLE)];
+            poll(&mut fds, Some(Duration::ZERO)).unwrap() == 1
+        };
+        assert!(!up());
+        flag.raise();
+        flag.raise();
+        assert!(up() && up());
+        flag.lower();
+        assert!(!up());
+        flag.lower();
+        flag.raise();
+        assert!(up());
+    }
 }

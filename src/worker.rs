@@ -1,4 +1,15 @@
 //! Background threads: named, told to stop by a latch, joined by a deadline.
+//!
+//! `Crew` is the pool of those that run users' handlers, `Strand` keeps an order on it, and `Roster` knows the threads
+//! that features keep for themselves.
+
+// Some of it is for rooms that are yet to be built.
+#[allow(dead_code)]
+mod crew;
+#[allow(dead_code)]
+mod roster;
+#[allow(dead_code)]
+mod strand;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -9,6 +20,12 @@ use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::lock;
 use crate::sys;
+
+#[allow(unused_imports)]
+pub(crate) use crew::{Crew, Job, run};
+pub(crate) use roster::Roster;
+#[allow(unused_imports)]
+pub(crate) use strand::Strand;
 
 /// A door that opens once, and that can be waited for.
 #[derive(Default)]

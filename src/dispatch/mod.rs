@@ -16,6 +16,7 @@ use crate::node::{Batch, Node};
 use crate::stats::Counters;
 use crate::topology::Topology;
 use crate::transport::{Kind, Reached, Reply};
+use crate::worker::{Crew, Roster};
 
 pub(crate) use request::{Class, Request};
 #[cfg(test)]
@@ -29,8 +30,21 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Dispatch {
     pub(crate) topology: Topology,
     pub(crate) counters: Counters,
+    /// The threads that run users' handlers.
+    pub(crate) crew: Arc<Crew>,
+    /// The threads that features keep for themselves.
+    pub(crate) roster: Roster,
     settings: Arc<Settings>,
 }
+
+impl Drop for Dispatch {
+    fn drop(&mut self) {
+        self.close(Deadline::after(MOMENT));
+    }
+}
+
+/// Threads end within moments; the limit is for a machine that is out of breath.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// What is to be done about an error.
 enum Verdict {
@@ -55,11 +69,26 @@ impl Dispatch {
     }
 
     fn over(topology: Topology, settings: Arc<Settings>) -> Dispatch {
-        Dispatch {
+        let dispatch = Dispatch {
             topology,
             counters: Counters::default(),
+            crew: Arc::new(Crew::new(settings.workers)),
+            roster: Roster::default(),
             settings,
+        };
+        // The parent of this fork was closed, and so is its child.
+        if dispatch.topology.fleet.closing.is_open() {
+            dispatch.close(Deadline::after(MOMENT));
         }
+        dispatch
+    }
+
+    /// Ends every call and every thread, for good. False if a thread still ran at the deadline.
+    pub(crate) fn close(&self, deadline: Deadline) -> bool {
+        // First the calls: the threads may be waiting in one.
+        let fleet = self.topology.fleet.close(deadline);
+        let own = self.roster.close(deadline);
+        self.crew.close(deadline) && own && fleet
     }
 
     /// Sends the request and reads its reply. An error reply comes back as an error.

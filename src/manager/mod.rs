@@ -287,7 +287,7 @@ impl Manager {
         let Ok(dispatch) = self.dispatch() else {
             return Ok(());
         };
-        let threads = dispatch.topology.fleet.close(deadline);
+        let threads = dispatch.close(deadline);
         let server = self.embedded.as_ref().is_none_or(|it| it.stop(deadline));
         match threads && server {
             true => Ok(()),
