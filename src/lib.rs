@@ -26,7 +26,7 @@
 //! | `client` | typed commands, JSON, leases, the lenient view |
 //! | `dispatch` | one request in, one reply out: pick a node, send, repeat where that is safe |
 //! | `topology` | which node serves this request |
-//! | `node` | one server: its pools, its health, its idle connections |
+//! | `node` | one server: its pools, its health, its idle connections, its push connection |
 //! | `transport` | one socket: dial, greet, encode, read a reply, a deadline on all of it |
 //! | `config`, `error`, `clock`, `fork`, `worker`, `stats`, `sys` | used by all |
 

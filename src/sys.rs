@@ -3,7 +3,8 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -83,6 +84,35 @@ pub(crate) fn poll_entry(fd: BorrowedFd<'_>, events: i16) -> PollFd {
         fd: fd.as_raw_fd(),
         events,
         revents: 0,
+    }
+}
+
+/// A descriptor (an eventfd) that is readable from a ring on until it is hushed: what wakes whoever waits in poll(2)
+/// for other things too.
+#[derive(Debug)]
+pub(crate) struct Bell(File);
+
+impl Bell {
+    pub(crate) fn new() -> io::Result<Bell> {
+        // SAFETY: a plain system call; the descriptor it returns is nobody else's.
+        let fd =
+            checked(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) } as isize)?;
+        // SAFETY: as above.
+        Ok(Bell(unsafe { File::from_raw_fd(fd as c_int) }))
+    }
+
+    pub(crate) fn ring(&self) {
+        // It fails only where it has been rung 2^64 - 2 times, and then it is readable already.
+        let _ = (&self.0).write(&1u64.to_ne_bytes());
+    }
+
+    pub(crate) fn hush(&self) {
+        // It fails only where it has not been rung.
+        let _ = (&self.0).read(&mut [0; 8]);
+    }
+
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

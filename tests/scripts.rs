@@ -144,7 +144,10 @@ fn the_redis_crate_gets_its_own_errors() {
         assert!(error.to_string().contains("get_client"), "{error}");
     }
     let error = redis::ConnectionLike::req_packed_command(&mut client, b"hello").unwrap_err();
-    assert!(error.to_string().contains("not one whole command"), "{error}");
+    assert!(
+        error.to_string().contains("not one whole command"),
+        "{error}"
+    );
     let error = redis::ConnectionLike::req_packed_commands(&mut client, b"*1\r\n$4\r\nPI", 0, 1)
         .unwrap_err();
     assert!(error.to_string().contains("not packed commands"), "{error}");

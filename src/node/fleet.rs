@@ -165,7 +165,10 @@ impl Fleet {
             reaper.stop();
         }
         let health = self.stop_health_checks(deadline);
-        self.stop_cleanup(deadline) && health
+        let cleanup = self.stop_cleanup(deadline);
+        // All are waited for, also after one that was late.
+        let late = self.nodes.iter().filter(|node| !node.join(deadline));
+        late.count() == 0 && cleanup && health
     }
 }
 

@@ -4,6 +4,9 @@ mod condition;
 mod fleet;
 mod health;
 mod leases;
+// Locks, pub/sub and the near cache hang on it.
+#[allow(dead_code)]
+pub(crate) mod listener;
 mod permits;
 mod pool;
 mod probe;
@@ -25,6 +28,7 @@ use crate::transport::{Connection, Dialer, Lifeline, Reached, Reply, Resolver};
 pub(crate) use condition::{Condition, State};
 pub(crate) use fleet::Fleet;
 use health::Watch;
+use listener::Listener;
 use permits::{Entry, Permits};
 pub(crate) use pool::Pool;
 use pool::{HeldSlot, Slot, Taken};
@@ -35,11 +39,12 @@ const TRUSTED: Duration = Duration::from_secs(1);
 
 pub(crate) struct Node {
     pub(crate) name: Arc<str>,
-    pub(crate) condition: Condition,
+    pub(crate) condition: Arc<Condition>,
     pub(crate) pools: Vec<Pool>,
     /// The queue before them all: nobody waits at one pool while another has a slot.
     pub(crate) permits: Arc<Permits<Taken>>,
     pub(crate) dialer: Dialer,
+    listener: Listener,
     watch: Arc<Watch>,
     /// One increment makes every connection opened before it stale.
     generation: AtomicU64,
@@ -70,17 +75,20 @@ impl Node {
                 .map(|_| Pool::new(settings.max_connections, &permits, threads))
                 .collect::<Result<_>>()
         })?;
+        let condition = Arc::new(Condition::new(name.clone()));
+        let dialer = Dialer {
+            endpoint,
+            settings: settings.clone(),
+            resolver: resolver.clone(),
+            lifeline: Arc::new(Lifeline::default()),
+        };
         Ok(Node {
-            condition: Condition::new(name.clone()),
+            listener: Listener::new(&name, &dialer, &condition),
+            condition,
             name,
             pools,
             permits,
-            dialer: Dialer {
-                endpoint,
-                settings: settings.clone(),
-                resolver: resolver.clone(),
-                lifeline: Arc::new(Lifeline::default()),
-            },
+            dialer,
             watch: watch.clone(),
             generation: AtomicU64::new(1),
             next_pool: AtomicUsize::new(0),
@@ -113,11 +121,22 @@ impl Node {
         Held::take(self, batch.deadline)?.call_many(batch, replies, reached)
     }
 
-    /// A slot, of whichever pool, in its turn.
-    fn take(&self, deadline: Deadline) -> Result<Taken> {
+    /// The node's push connection, for whoever wants to subscribe. Refused at once while the node is down.
+    #[allow(dead_code)]
+    pub(crate) fn listener(&self) -> Result<&Listener> {
+        self.admit()?;
+        Ok(&self.listener)
+    }
+
+    fn admit(&self) -> Result<()> {
         self.condition
             .admit(self.watch.is_on())
-            .map_err(|error| self.dialer.explain(error))?;
+            .map_err(|error| self.dialer.explain(error))
+    }
+
+    /// A slot, of whichever pool, in its turn.
+    fn take(&self, deadline: Deadline) -> Result<Taken> {
+        self.admit()?;
         match self.permits.acquire(deadline) {
             Entry::Granted(Some(handed_over)) => Ok(handed_over),
             Entry::Granted(None) => Ok(self.slot()),
@@ -239,9 +258,11 @@ impl Node {
         }
     }
 
-    /// Makes every open connection stale: idle ones are closed now, those in use when they come back.
+    /// Makes every open connection stale: idle ones are closed now, those in use when they come back. The listener
+    /// connects anew.
     pub(crate) fn purge(&self) {
         let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
+        self.listener.renew();
         self.sweep(|slot| slot.generation != generation);
     }
 
@@ -290,13 +311,20 @@ impl Node {
         if self.condition.state() == State::Closed {
             self.permits.reopen();
             self.condition.reopen();
+            self.listener.renew();
         }
     }
 
     /// Ends every call on this node, sleeping ones included, for good.
     pub(crate) fn shut_down(&self) {
         self.dialer.lifeline.cut();
+        self.listener.close();
         self.close();
+    }
+
+    /// Waits for the end of the listener's thread, after `shut_down`.
+    pub(crate) fn join(&self, deadline: Deadline) -> bool {
+        self.listener.join(deadline)
     }
 }
 

@@ -8,6 +8,7 @@ use std::io;
 use crate::clock::Deadline;
 use crate::config::Settings;
 use crate::error::{Error, ErrorKind, Outcome, Result};
+use crate::sys::PollFd;
 use crate::transport::encode;
 use crate::transport::fault::Limits;
 use crate::transport::handshake::Handshake;
@@ -180,32 +181,57 @@ impl Connection {
         }
     }
 
+    /// The next step towards a reply or a push that can be made without waiting: one is complete, or more of it has
+    /// come (`More`), or there is nothing to be had now (none). `reply` must be the same until one is complete.
+    pub(crate) fn arrived(&mut self, reply: &mut Reply) -> Result<Option<Progress>> {
+        match self.reader.advance(reply)? {
+            Progress::More => {}
+            whole => return Ok(Some(whole)),
+        }
+        let socket = &self.socket;
+        match self.reader.fill(reply, |to, max| socket.recv_some(to, max)) {
+            Ok(_) => Ok(Some(Progress::More)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(broken(error, "nothing came in time")),
+        }
+    }
+
     /// Reads whatever comes next, a reply or a push, into `incoming`, which is the same from one call to the next. False
     /// if it is not complete by the deadline: what there is of it stays, and the connection is none the worse.
     pub(crate) fn next(&mut self, incoming: &mut Reply, deadline: Deadline) -> Result<bool> {
-        while self.reader.advance(incoming)? == Progress::More {
-            let socket = &self.socket;
-            let received = self
-                .reader
-                .fill(incoming, |to, max| match socket.recv_some(to, max) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        socket.recv(to, max, false, deadline)
-                    }
-                    other => other,
-                });
-            match received {
-                Ok(_) => {}
-                // The system's own ETIMEDOUT is no deadline, but the end of the connection.
-                Err(error)
-                    if error.kind() == io::ErrorKind::TimedOut
-                        && error.raw_os_error().is_none() =>
-                {
-                    return Ok(false);
-                }
-                Err(error) => return Err(broken(error, "nothing came in time")),
+        loop {
+            match self.arrived(incoming)? {
+                Some(Progress::More) => {}
+                Some(Progress::Reply | Progress::Push) => return Ok(true),
+                None => match self.socket.wait_readable(deadline) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == io::ErrorKind::TimedOut => return Ok(false),
+                    Err(error) => return Err(broken(error, "nothing came in time")),
+                },
             }
         }
-        Ok(true)
+    }
+
+    /// Whether a reply has begun to arrive and is not whole.
+    pub(crate) fn under_way(&self) -> bool {
+        self.reader.under_way()
+    }
+
+    /// Sends what the kernel takes at once: how many bytes that were.
+    pub(crate) fn send_some(&self, bytes: &[u8]) -> Result<usize> {
+        self.socket
+            .send_some(bytes)
+            .map_err(|error| broken(error, "the request could not be sent in time"))
+    }
+
+    /// What its socket waits for in poll(2).
+    pub(crate) fn poll_entry(&self, events: i16) -> PollFd {
+        self.socket.poll_entry(events)
+    }
+
+    /// Ends the connection now, copies of the descriptor in forked children included.
+    pub(crate) fn hang_up(&self) {
+        self.socket.hang_up();
     }
 
     /// True if the server answers a PING by the deadline.

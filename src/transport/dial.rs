@@ -14,6 +14,7 @@ use crate::transport::socket::{Lifeline, Peer, Socket};
 use crate::transport::tls;
 
 /// Opens connections to one endpoint.
+#[derive(Clone)]
 pub(crate) struct Dialer {
     pub(crate) endpoint: Endpoint,
     pub(crate) settings: Arc<Settings>,

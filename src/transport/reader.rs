@@ -93,7 +93,6 @@ impl Reader {
     }
 
     /// Whether [`advance`](Reader::advance) has begun a reply that is not complete.
-    #[cfg(test)]
     pub(crate) fn under_way(&self) -> bool {
         self.begun
     }

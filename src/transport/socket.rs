@@ -147,6 +147,11 @@ impl Socket {
         self.wait(READABLE | WRITABLE, deadline)
     }
 
+    /// Waits until something can be received.
+    pub(crate) fn wait_readable(&self, deadline: Deadline) -> io::Result<()> {
+        self.wait(READABLE, deadline)
+    }
+
     /// Waits until the socket is ready; an error or a hang-up counts, since the next call will tell which.
     fn wait(&self, events: i16, deadline: Deadline) -> io::Result<()> {
         loop {
@@ -234,6 +239,12 @@ impl Socket {
                 other => return other,
             }
         }
+    }
+
+    /// Ends the connection now, copies of the descriptor in forked children included.
+    pub(crate) fn hang_up(&self) {
+        // It may be gone already, which is as good.
+        let _ = self.inner.shutdown(Shutdown::Both);
     }
 
     pub(crate) fn poll_entry(&self, events: i16) -> sys::PollFd {
