@@ -3,8 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -87,35 +86,6 @@ pub(crate) fn poll_entry(fd: BorrowedFd<'_>, events: i16) -> PollFd {
     }
 }
 
-/// A descriptor (an eventfd) that is readable from a ring on until it is hushed: what wakes whoever waits in poll(2)
-/// for other things too.
-#[derive(Debug)]
-pub(crate) struct Bell(File);
-
-impl Bell {
-    pub(crate) fn new() -> io::Result<Bell> {
-        // SAFETY: a plain system call; the descriptor it returns is nobody else's.
-        let fd =
-            checked(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) } as isize)?;
-        // SAFETY: as above.
-        Ok(Bell(unsafe { File::from_raw_fd(fd as c_int) }))
-    }
-
-    pub(crate) fn ring(&self) {
-        // It fails only where it has been rung 2^64 - 2 times, and then it is readable already.
-        let _ = (&self.0).write(&1u64.to_ne_bytes());
-    }
-
-    pub(crate) fn hush(&self) {
-        // It fails only where it has not been rung.
-        let _ = (&self.0).read(&mut [0; 8]);
-    }
-
-    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
 /// Runs `child` in every child of a later fork(), before fork() returns there.
 pub(crate) fn at_fork(
     before: extern "C" fn(),
@@ -177,10 +147,8 @@ pub(crate) fn executable(path: &std::path::Path) -> bool {
 }
 
 /// A descriptor that select, poll and epoll find readable while the flag is up: an eventfd(2).
-#[allow(dead_code)] // The features that are polled come next.
 pub(crate) struct Flag(OwnedFd);
 
-#[allow(dead_code)]
 impl Flag {
     /// Down.
     pub(crate) fn new() -> io::Result<Flag> {

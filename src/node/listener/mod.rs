@@ -27,7 +27,7 @@ use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::fork::{self, lock};
 use crate::node::condition::Condition;
-use crate::sys::Bell;
+use crate::sys::Flag;
 use crate::transport::Dialer;
 use crate::worker::Worker;
 use rounds::Rounds;
@@ -109,7 +109,7 @@ struct Inbox {
     /// For good.
     closed: bool,
     /// There while the thread runs.
-    bell: Option<Arc<Bell>>,
+    bell: Option<Arc<Flag>>,
     worker: Option<Worker>,
 }
 
@@ -131,7 +131,7 @@ enum Order {
 impl Inbox {
     fn ring(&self) {
         if let Some(bell) = &self.bell {
-            bell.ring();
+            bell.raise();
         }
     }
 }
@@ -222,7 +222,7 @@ impl Shared {
             return Err(Error::closed());
         }
         if inbox.bell.is_none() {
-            let bell = Bell::new().map_err(|error| {
+            let bell = Flag::new().map_err(|error| {
                 Error::new(ErrorKind::System, "no descriptor for the listener").caused_by(error)
             })?;
             let bell = Arc::new(bell);

@@ -1,5 +1,6 @@
 //! The inside of the listener's thread.
 
+use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use crate::node::condition::State;
 use crate::node::listener::link::{Link, News};
 use crate::node::listener::topics::{Listening, Topics};
 use crate::node::listener::{Order, Shared};
-use crate::sys::{self, Bell, READABLE};
+use crate::sys::{self, Flag, READABLE};
 
 /// Thread and socket stay this long without a subscription: the next one is often not far.
 const LINGER: Duration = Duration::from_secs(1);
@@ -28,7 +29,7 @@ const ROUND: usize = 1024;
 
 pub(super) struct Rounds {
     shared: Arc<Shared>,
-    bell: Arc<Bell>,
+    bell: Arc<Flag>,
     topics: Topics,
     link: Option<Link>,
     /// Attempts in a row that have failed.
@@ -48,7 +49,7 @@ enum Next {
 }
 
 impl Rounds {
-    pub(super) fn new(shared: Arc<Shared>, bell: Arc<Bell>) -> Rounds {
+    pub(super) fn new(shared: Arc<Shared>, bell: Arc<Flag>) -> Rounds {
         let now = Instant::now();
         Rounds {
             shared,
@@ -264,7 +265,7 @@ impl Rounds {
         entries.extend(self.link.as_ref().map(Link::poll_entry));
         let time = until.saturating_duration_since(Instant::now());
         if sys::poll(&mut entries, Some(time)).is_ok() && entries[0].revents != 0 {
-            self.bell.hush();
+            self.bell.lower();
         }
     }
 }
