@@ -126,6 +126,13 @@ typedef struct rk_transaction rk_transaction;
  */
 typedef struct rk_scan rk_scan;
 
+/**
+ * A limit, for any number of ids. It keeps its manager alive.
+ *
+ * Thread safety: any number of threads at once; rk_limiter_option() only before others use it.
+ */
+typedef struct rk_limiter rk_limiter;
+
 /* ---- Status and errors --------------------------------------------------------------------------
  *
  * Every function that can fail returns an rk_status: RK_OK, a positive outcome, or a negative error. Whoever wants to
@@ -1035,6 +1042,83 @@ rk_status rk_scan_next(struct rk_scan *scan,
 
 /** Ends the walk. NULL is nothing to do. */
 void rk_scan_free(struct rk_scan *scan);
+
+/* ---- Rate limits --------------------------------------------------------------------------------
+ *
+ * At most so many requests within any window of time, for each id: a user, an address, a key of an interface. A check
+ * is one round trip, by the server's clock; only what is allowed is counted. What is counted for an id is kept in the
+ * key "rate_limit:{id}" (the braces are not part of it), at most one entry of about 30 bytes for each request within
+ * the window, and expires with it.
+ */
+
+/**
+ * A limit of max_requests (-1: 100) within any window of window_ms milliseconds (-1: an hour). Changing either between
+ * checks of an id is allowed: what was let through before counts as it did. out may not be NULL.
+ */
+rk_status rk_limiter_new(rk_manager *manager,
+                         int64_t max_requests,
+                         int64_t window_ms,
+                         struct rk_limiter **out,
+                         rk_error **err);
+
+/** Frees a limiter; what it counted stays. NULL is nothing to do. */
+void rk_limiter_free(struct rk_limiter *limiter);
+
+/**
+ * Sets an option:
+ *
+ * "algorithm": "sliding" (the default) for an exact sliding window, or "gcra" for a steady rate after a first burst of
+ * the whole limit (up to twice the limit in one window, and no more than 100 bytes an id).
+ *
+ * "when_away": "open" (the default) allows everything while Redis is away, "closed" nothing. Either is logged, and told
+ * by a remaining of -1.
+ */
+rk_status rk_limiter_option(struct rk_limiter *limiter,
+                            const char *name,
+                            const char *value,
+                            rk_error **err);
+
+/**
+ * Whether a request of this id is allowed; if so, it is counted as cost, from 1 to the limit: all of it, or nothing.
+ * *remaining: how many more of cost 1 would be allowed now; -1 if Redis is away, when *allowed is as the option
+ * "when_away" says. *retry_after_ms: the time after which the same check is allowed, if nobody else takes what becomes
+ * free; 0 if it was. Outputs may be NULL.
+ */
+rk_status rk_limiter_check(const struct rk_limiter *limiter,
+                           const char *id,
+                           int64_t cost,
+                           bool *allowed,
+                           int64_t *remaining,
+                           int64_t *retry_after_ms,
+                           rk_error **err);
+
+/**
+ * As rk_limiter_check(). *reset_after_ms: the time after which the whole limit is there again, if nobody takes any of
+ * it.
+ */
+rk_status rk_limiter_check_full(const struct rk_limiter *limiter,
+                                const char *id,
+                                int64_t cost,
+                                bool *allowed,
+                                int64_t *remaining,
+                                int64_t *retry_after_ms,
+                                int64_t *reset_after_ms,
+                                rk_error **err);
+
+/** What rk_limiter_check_full() would say of a request of cost 1; nothing is counted. */
+rk_status rk_limiter_peek(const struct rk_limiter *limiter,
+                          const char *id,
+                          bool *allowed,
+                          int64_t *remaining,
+                          int64_t *retry_after_ms,
+                          int64_t *reset_after_ms,
+                          rk_error **err);
+
+/** Forgets what was counted for an id. *existed, which may be NULL: whether there was something. */
+rk_status rk_limiter_reset(const struct rk_limiter *limiter,
+                           const char *id,
+                           bool *existed,
+                           rk_error **err);
 
 /* ---- Log ----------------------------------------------------------------------------------------
  *

@@ -239,6 +239,32 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Whether Redis is away, for whatever reason: it cannot be reached, it is switched off, or it does not take this
+    /// now. What a wrong password, a wrong type or a wrong argument brings is not that.
+    pub(crate) fn is_away(&self) -> bool {
+        use ErrorKind::*;
+        matches!(
+            self.0.kind,
+            Disabled
+                | Connect
+                | Resolve
+                | Io
+                | Timeout
+                | PoolTimeout
+                | Protocol
+                | NoHealthyPools
+                | ReadOnly
+                | OutOfMemory
+                | Loading
+                | Busy
+                | Cluster
+                | NoWrites
+                | System
+        )
+    }
+}
+
 /// The kind of a server error, by its code and, for plain `ERR`, by its wording.
 fn server_kind(code: &str, text: &str) -> ErrorKind {
     use ErrorKind::*;

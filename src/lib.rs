@@ -22,6 +22,7 @@
 //! | room | what it does |
 //! |---|---|
 //! | `ffi` | the C ABI |
+//! | `limiter` | rate limits |
 //! | `manager` | nodes, background tasks, status, life and death |
 //! | `client` | typed commands, JSON, leases, the lenient view |
 //! | `dispatch` | one request in, one reply out: pick a node, send, repeat where that is safe |
@@ -40,6 +41,7 @@ mod dispatch;
 mod error;
 mod ffi;
 mod fork;
+mod limiter;
 mod manager;
 mod node;
 mod stats;
@@ -53,6 +55,7 @@ pub use client::{
 };
 pub use config::{Config, ReadFrom};
 pub use error::{Error, ErrorKind, Outcome, Result};
+pub use limiter::{Limiter, Verdict};
 pub use manager::{Health, Manager, NodeState, NodeStatus, PoolState, PoolStatus};
 
 /// The redis crate, whose types commands take and return.

@@ -32,12 +32,12 @@ pub(crate) struct Counters {
     pub(crate) timeouts: Counter,
     /// Times a command was sent again.
     pub(crate) retries: Counter,
-    /// Errors that the lenient view turned into a neutral value.
+    /// Errors that the caller did not see: the lenient view's, and those of features that go on without Redis.
     pub(crate) swallowed: Counter,
     told: Mutex<Option<Instant>>,
 }
 
-/// At most one line in the log within this time about errors that the lenient view swallows.
+/// At most one line in the log within this time about errors that the caller does not see.
 const LOG_PAUSE: Duration = Duration::from_secs(10);
 
 impl Counters {

@@ -28,13 +28,8 @@ impl Lenient {
 
     fn or<T>(&self, neutral: T, result: Result<T>) -> T {
         result.unwrap_or_else(|error| {
-            let loud = match self.client.dispatch_if_made() {
-                Some(dispatch) => dispatch.counters.swallow(),
-                None => true,
-            };
-            if loud {
-                log::warn!(target: "redkeep", "a command was answered as if there were nothing: {error}");
-            }
+            let what = "a command was answered as if there were nothing";
+            self.client.swallow(what, &error);
             neutral
         })
     }

@@ -209,6 +209,17 @@ impl Client {
         Pipeline::on(Road::Shared(self.clone()))
     }
 
+    /// Counts an error that the caller does not see, and says in the log what was done, at most once in ten seconds.
+    pub(crate) fn swallow(&self, what: &str, error: &Error) {
+        let loud = match self.dispatch_if_made() {
+            Some(dispatch) => dispatch.counters.swallow(),
+            None => true,
+        };
+        if loud {
+            log::warn!(target: "redkeep", "{what}: {error}");
+        }
+    }
+
     /// The seeds' manner: neutral values instead of errors.
     pub fn lenient(&self) -> Lenient {
         Lenient::new(self.clone())

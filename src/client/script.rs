@@ -1,6 +1,6 @@
 //! Lua scripts, called by their digest.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use redis::{FromRedisValue, ToRedisArgs};
@@ -35,6 +35,18 @@ impl Script {
         Script {
             text: text.into(),
             digest: redis::Script::new(text).get_hash().into(),
+        }
+    }
+
+    /// A script of the library's own, made on first use. It is made outside of its OnceLock: should this process fork
+    /// meanwhile, its child finds the lock free.
+    pub(crate) fn kept(place: &'static OnceLock<Script>, text: &str) -> &'static Script {
+        match place.get() {
+            Some(script) => script,
+            None => {
+                let script = Script::new(text);
+                place.get_or_init(|| script)
+            }
         }
     }
 

@@ -18,6 +18,7 @@ mod percent;
 mod property;
 mod rule;
 mod secret;
+mod setting;
 mod settings;
 mod target;
 #[cfg(test)]
@@ -28,6 +29,7 @@ mod value;
 pub(crate) use address::{Address, Endpoint};
 pub use property::Config;
 pub(crate) use secret::Secret;
+pub(crate) use setting::Setting;
 pub(crate) use settings::Settings;
 pub(crate) use target::{Target, endpoint};
 pub use value::ReadFrom;

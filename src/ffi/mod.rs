@@ -32,6 +32,8 @@ mod pipeline;
 
 mod scan;
 
+mod limiter;
+
 mod log;
 
 mod boundary;

@@ -226,7 +226,7 @@ impl Manager {
     /// | errors | those that ended with an error |
     /// | timeouts | those that ended at their deadline |
     /// | retries | times a command was sent again |
-    /// | swallowed | errors that the lenient view turned into a neutral value |
+    /// | swallowed | errors that the caller did not see: the lenient view's, and those of a limiter or a cache |
     /// | pools | as [`fetch_pool_status`](Manager::fetch_pool_status) |
     pub fn stats(&self) -> Value {
         status::stats(self.dispatch_if_made(), self.is_enabled())

@@ -124,6 +124,17 @@ static_archive() {
     try "static archive (runs)" timeout 300 "$build/static"
 }
 
+# What users copy; each runs on a server of its own.
+examples() {
+    local source name
+    for source in examples-c/*.c; do
+        name=$(basename "$source" .c)
+        try "example $name (compiles)" "$cc" -std=c11 -D_GNU_SOURCE "${strict[@]}" "-I$prefix/include" "$source" \
+            -o "$build/example-$name" "-L$prefix/lib" -lredkeep -lpthread "-Wl,-rpath,$prefix/lib"
+        try "example $name (runs)" timeout 60 "$build/example-$name"
+    done
+}
+
 # Every program of the README that is in C.
 readme() {
     local source
@@ -155,6 +166,7 @@ if compgen -G "tests/c/test_*.c" >/dev/null; then
     static_archive
     by_pkg_config
     readme
+    examples
     for source in tests/c/test_*.py; do
         try "$(basename "$source" .py) (python)" env LD_LIBRARY_PATH="$prefix/lib" timeout 300 python3 "$source"
     done
