@@ -9,24 +9,40 @@
 //! ```
 
 use std::cell::RefCell;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys;
 
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 
-/// Held by whoever does what a fork must not interrupt, and by a thread while it forks.
-static UNFORKED: Mutex<()> = Mutex::new(());
+/// Held by whoever does what a fork must not interrupt, and by a thread while it forks. Counts the passages.
+static UNFORKED: Mutex<u32> = Mutex::new(0);
+/// The last passage is over.
+static CALM: Condvar = Condvar::new();
+/// A passage takes far less; the limit is for a machine that is out of breath.
+const PASSAGE: Duration = Duration::from_secs(1);
 
 thread_local! {
     /// Between the two halves of a fork, in the thread that forks, in both processes.
-    static FORKING: RefCell<Option<MutexGuard<'static, ()>>> = const { RefCell::new(None) };
+    static FORKING: RefCell<Option<MutexGuard<'static, u32>>> = const { RefCell::new(None) };
+    /// In a thread that is ending.
+    static ENDING: RefCell<Option<Passage>> = const { RefCell::new(None) };
 }
 
 extern "C" fn before() {
-    let guard = lock(&UNFORKED);
+    let mut guard = lock(&UNFORKED);
+    let started = Instant::now();
+    while *guard > 0 && started.elapsed() < PASSAGE {
+        guard = CALM
+            .wait_timeout(guard, PASSAGE)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
+    }
     // A thread in its very last moments has no such place any more, and forks without waiting for others.
     let _ = FORKING.try_with(|forking| *forking.borrow_mut() = Some(guard));
 }
@@ -37,6 +53,12 @@ extern "C" fn in_parent() {
 
 extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
+    // Whoever would end a passage is not here.
+    let _ = FORKING.try_with(|forking| {
+        if let Some(guard) = &mut *forking.borrow_mut() {
+            **guard = 0;
+        }
+    });
     in_parent();
 }
 
@@ -44,6 +66,54 @@ extern "C" fn in_child() {
 pub(crate) fn unforked<T>(work: impl FnOnce() -> T) -> T {
     let _guard = lock(&UNFORKED);
     work()
+}
+
+/// The beginning or the end of a thread: forks of others wait until it is over.
+struct Passage {
+    generation: u64,
+}
+
+impl Passage {
+    fn begin() -> Passage {
+        let mut passages = lock(&UNFORKED);
+        *passages += 1;
+        Passage {
+            generation: generation(),
+        }
+    }
+}
+
+impl Drop for Passage {
+    fn drop(&mut self) {
+        let mut passages = lock(&UNFORKED);
+        if self.generation == generation() {
+            *passages -= 1;
+            CALM.notify_all();
+        }
+    }
+}
+
+/// Starts a thread whose beginning and end no fork interrupts: in them, std holds a lock of its own that every thread
+/// of a Rust program takes, and that nobody would release in the child.
+pub(crate) fn thread(
+    name: &str,
+    body: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let beginning = Passage::begin();
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        drop(beginning);
+        let _ending = End;
+        body();
+    })
+}
+
+struct End;
+
+impl Drop for End {
+    fn drop(&mut self) {
+        // The place is emptied after all else that std does in this thread.
+        let _ = ENDING.try_with(|ending| *ending.borrow_mut() = Some(Passage::begin()));
+    }
 }
 
 /// How many forks lie between the process that loaded the library and this one.

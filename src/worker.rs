@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fork::lock;
+use crate::fork::{self, lock};
 use crate::sys;
 
 #[allow(unused_imports)]
@@ -93,16 +93,14 @@ impl Worker {
     pub(crate) fn start(name: &str, body: impl FnOnce() + Send + 'static) -> Result<Worker> {
         let ended = Arc::new(Latch::default());
         let guard = Ended(ended.clone());
-        let handle = thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || {
-                let _guard = guard;
-                sys::block_signals();
-                body();
-            })
-            .map_err(|error| {
-                Error::new(ErrorKind::System, format!("no thread for {name}")).caused_by(error)
-            })?;
+        let handle = fork::thread(name, move || {
+            let _guard = guard;
+            sys::block_signals();
+            body();
+        })
+        .map_err(|error| {
+            Error::new(ErrorKind::System, format!("no thread for {name}")).caused_by(error)
+        })?;
         Ok(Worker {
             handle: Some(handle),
             ended,

@@ -6,12 +6,11 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::thread;
 use std::time::Duration;
 
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fork::lock;
+use crate::fork::{self, lock};
 use crate::sys;
 use crate::transport::Lifeline;
 use crate::worker::Latch;
@@ -66,15 +65,13 @@ impl Resolver {
             in_flight.insert(host.to_owned(), lookup.clone());
         }
         let (name, slot) = (host.to_owned(), lookup.clone());
-        let started = thread::Builder::new()
-            .name("redkeep-dns".into())
-            .spawn(move || {
-                sys::block_signals();
-                slot.finish(match (name.as_str(), 0).to_socket_addrs() {
-                    Ok(found) => Ok(found.map(|address| address.ip()).collect()),
-                    Err(error) => Err(error.to_string()),
-                });
+        let started = fork::thread("redkeep-dns", move || {
+            sys::block_signals();
+            slot.finish(match (name.as_str(), 0).to_socket_addrs() {
+                Ok(found) => Ok(found.map(|address| address.ip()).collect()),
+                Err(error) => Err(error.to_string()),
             });
+        });
         if let Err(error) = started {
             lookup.finish(Err(format!("no thread for it: {error}")));
         }
