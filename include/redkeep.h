@@ -229,6 +229,8 @@ enum rk_status RK_INT32 {
     RK_ERR_STORED_JSON = -300,
     /** A reply is of another type than the one asked for. */
     RK_ERR_REPLY_TYPE = -301,
+    /** A lock was not to be had within the time given to wait for it. */
+    RK_ERR_LOCK_TIMEOUT = -310,
     /** A fault in redkeep itself. Please report it. */
     RK_ERR_INTERNAL = -400,
     /** The system refused something: descriptors, threads, memory. */

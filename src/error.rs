@@ -105,6 +105,8 @@ pub enum ErrorKind {
     StoredJson,
     /// A reply is of another type than the one asked for.
     ReplyType,
+    /// A lock was not to be had within the time given to wait for it.
+    LockTimeout,
 
     // Inside.
     /// A fault in redkeep itself, a panic among them.
@@ -234,6 +236,7 @@ impl Error {
                 | Cluster
                 | NoWrites
                 | Watched
+                | LockTimeout
                 | System
         )
     }

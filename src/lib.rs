@@ -23,6 +23,7 @@
 //! |---|---|
 //! | `ffi` | the C ABI |
 //! | `limiter` | rate limits |
+//! | `lock` | locks with leases, queues and fences |
 //! | `manager` | nodes, background tasks, status, life and death |
 //! | `client` | typed commands, JSON, leases, the lenient view |
 //! | `dispatch` | one request in, one reply out: pick a node, send, repeat where that is safe |
@@ -42,6 +43,7 @@ mod error;
 mod ffi;
 mod fork;
 mod limiter;
+mod lock;
 mod manager;
 mod node;
 mod stats;
@@ -56,6 +58,7 @@ pub use client::{
 pub use config::{Config, ReadFrom};
 pub use error::{Error, ErrorKind, Outcome, Result};
 pub use limiter::{Limiter, Verdict};
+pub use lock::{Held, Lock};
 pub use manager::{Health, Manager, NodeState, NodeStatus, PoolState, PoolStatus};
 
 /// The redis crate, whose types commands take and return.

@@ -146,6 +146,35 @@ pub(crate) fn executable(path: &std::path::Path) -> bool {
     path.is_file() && unsafe { libc::access(name.as_ptr(), libc::X_OK) } == 0
 }
 
+/// The time since the machine was started, sleep included: it goes on while this process, or all of the machine, stands
+/// still.
+pub(crate) fn uptime() -> Duration {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the pointer is to a live, exclusively borrowed value. The clock exists since Linux 2.6.39, so that this
+    // cannot fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut now) };
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
+
+/// Bytes from the system's randomness.
+pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let mut filled = 0;
+    while filled < N {
+        let rest = &mut bytes[filled..];
+        // SAFETY: the pointer and the length are those of one live, exclusively borrowed slice.
+        match checked(unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) }) {
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(bytes)
+}
+
 /// A descriptor that select, poll and epoll find readable while the flag is up: an eventfd(2).
 pub(crate) struct Flag(OwnedFd);
 

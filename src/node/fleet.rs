@@ -11,6 +11,7 @@ use crate::node::Node;
 use crate::node::condition::State;
 use crate::node::health::{Health, Watch};
 use crate::node::reaper::Reaper;
+use crate::node::residents::Residents;
 use crate::node::roll::Roll;
 use crate::node::slot_maker::SlotMaker;
 use crate::transport::Resolver;
@@ -25,6 +26,8 @@ pub(crate) struct Fleet {
     adding: Mutex<()>,
     health: Mutex<Option<Health>>,
     reaper: Mutex<Option<Reaper>>,
+    /// What the features keep for as long as the manager lives.
+    pub(crate) residents: Residents,
     /// Opened when everything ends.
     pub(crate) closing: Arc<Latch>,
 }
@@ -41,6 +44,7 @@ impl Fleet {
             adding: Mutex::new(()),
             health: Mutex::new(None),
             reaper: Mutex::new(None),
+            residents: Residents::default(),
             closing: Arc::default(),
         };
         if fleet.settings.health_check_interval.is_some() {
@@ -157,6 +161,7 @@ impl Fleet {
     /// Ends every call and every thread, for good. False if a thread still ran at the deadline.
     pub(crate) fn close(&self, deadline: Deadline) -> bool {
         self.closing.open();
+        self.residents.stop();
         for node in self.nodes.iter() {
             node.shut_down();
         }
@@ -168,7 +173,8 @@ impl Fleet {
         let cleanup = self.stop_cleanup(deadline);
         // All are waited for, also after one that was late.
         let late = self.nodes.iter().filter(|node| !node.join(deadline));
-        late.count() == 0 && cleanup && health
+        let residents = self.residents.join(deadline);
+        late.count() == 0 && residents && cleanup && health
     }
 }
 

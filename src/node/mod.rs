@@ -11,6 +11,7 @@ mod permits;
 mod pool;
 mod probe;
 mod reaper;
+mod residents;
 mod roll;
 mod slot_maker;
 
@@ -32,6 +33,7 @@ use listener::Listener;
 use permits::{Entry, Permits};
 pub(crate) use pool::Pool;
 use pool::{HeldSlot, Slot, Taken};
+pub(crate) use residents::Resident;
 use slot_maker::SlotMaker;
 
 /// A connection idle for longer than this is asked for a sign of life before it is used.

@@ -1,0 +1,320 @@
+//! Locks.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use redkeep::{ErrorKind, Manager};
+use support::{PATIENCE, Server, wait_until};
+
+fn ms(time: u64) -> Duration {
+    Duration::from_millis(time)
+}
+
+#[test]
+fn one_holds_it_at_a_time_and_fences_grow() {
+    let server = Server::start();
+    let keep = Manager::open(&server.url()).unwrap();
+    let other = Manager::open(&server.url()).unwrap();
+    let held = keep.lock("report").acquire(ms(1000)).unwrap();
+    assert!(held.is_held());
+    assert_eq!((held.name(), held.fence()), ("report", 1));
+    assert!(keep.lock("report").try_acquire().unwrap().is_none());
+    assert!(other.lock("report").try_acquire().unwrap().is_none());
+    let error = other.lock("report").acquire(ms(60)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LockTimeout);
+    assert_eq!(error.to_string(), "Could not acquire lock: lock:report");
+    assert!(held.release().unwrap());
+    let again = other.lock("report").try_acquire().unwrap().unwrap();
+    assert_eq!(again.fence(), 2);
+    drop(again);
+    assert!(!keep.exists("lock:report").unwrap());
+    assert_eq!(keep.ttl("{lock:report}:fence").unwrap(), -1);
+    assert!(!keep.exists("{lock:report}:queue").unwrap());
+}
+
+#[test]
+fn threads_of_one_process_get_it_one_after_the_other() {
+    let server = Server::start();
+    let keep = Manager::open(&server.url()).unwrap();
+    keep.set("n", 0).unwrap();
+    let inside = Arc::new(AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            let (keep, inside) = (keep.clone(), inside.clone());
+            scope.spawn(move || {
+                for _ in 0..20 {
+                    let held = keep.lock("n").acquire(PATIENCE).unwrap();
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                    let n: i64 = keep.get("n").unwrap().unwrap();
+                    keep.set("n", n + 1).unwrap();
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                    assert!(held.release().unwrap());
+                }
+            });
+        }
+    });
+    assert_eq!(keep.get::<i64>("n").unwrap(), Some(320));
+    assert_eq!(keep.get::<i64>("{lock:n}:fence").unwrap(), Some(320));
+}
+
+#[test]
+fn it_is_renewed_while_it_is_held_and_lost_when_its_key_goes() {
+    let server = Server::start();
+    let keep = Manager::open(&server.url()).unwrap();
+    let losses = Arc::new(AtomicUsize::new(0));
+    let counted = losses.clone();
+    let lock = keep.lock("long").lease(ms(300)).on_lost(move |name| {
+        assert_eq!(name, "long");
+        counted.fetch_add(1, Ordering::SeqCst);
+    });
+    let held = lock.acquire(ms(0)).unwrap();
+    let started = Instant::now();
+    while started.elapsed() < ms(1000) {
+        assert!(held.is_held());
+        assert!(keep.lock("long").try_acquire().unwrap().is_none());
+        std::thread::sleep(ms(20));
+    }
+    assert_eq!(keep.delete("lock:long").unwrap(), 1);
+    wait_until(PATIENCE, || losses.load(Ordering::SeqCst) == 1);
+    assert!(!held.is_held());
+    assert!(!held.release().unwrap());
+}
+
+#[test]
+fn a_waiter_of_another_process_is_woken_by_the_release() {
+    let server = Server::start();
+    let (keep, other) = (
+        Manager::open(&server.url()).unwrap(),
+        Manager::open(&server.url()).unwrap(),
+    );
+    for fair in [false, true] {
+        for _ in 0..5 {
+            let held = keep.lock("woken").fair(fair).acquire(PATIENCE).unwrap();
+            let lock = other.lock("woken").fair(fair);
+            let waiter = std::thread::spawn(move || {
+                let held = lock.acquire(PATIENCE).unwrap();
+                let entered = Instant::now();
+                held.release().unwrap();
+                entered
+            });
+            wait_until(PATIENCE, || queued(&keep, "woken") == 1);
+            let calls = server.command_calls("evalsha");
+            // Nobody looks while nothing happens.
+            std::thread::sleep(ms(200));
+            assert_eq!(server.command_calls("evalsha"), calls);
+            let released = Instant::now();
+            assert!(held.release().unwrap());
+            let entered = waiter.join().unwrap();
+            assert!(entered.duration_since(released) < ms(250));
+        }
+    }
+    assert!(!keep.exists("lock:woken").unwrap());
+}
+
+/// How many stand in the server's queue for a lock.
+fn queued(keep: &Manager, name: &str) -> i64 {
+    keep.command(("ZCARD", format!("{{lock:{name}}}:queue")))
+        .unwrap()
+}
+
+/// What redis-py's `Lock` sends.
+fn foreign_acquire(keep: &Manager, name: &str, milliseconds: u64) -> bool {
+    let args = (
+        "SET",
+        format!("lock:{name}"),
+        "a1b2c3d4",
+        "NX",
+        "PX",
+        milliseconds,
+    );
+    keep.command::<Option<String>>(args).unwrap().is_some()
+}
+
+fn foreign_release(keep: &Manager, name: &str) -> bool {
+    let script = redkeep::Script::new(
+        "local token = redis.call('get', KEYS[1])
+         if not token or token ~= ARGV[1] then return 0 end
+         redis.call('del', KEYS[1])
+         return 1",
+    );
+    keep.eval::<i64>(&script, format!("lock:{name}"), "a1b2c3d4")
+        .unwrap()
+        == 1
+}
+
+#[test]
+fn redis_py_and_we_respect_each_others_locks() {
+    let server = Server::start();
+    let keep = Manager::open(&server.url()).unwrap();
+    assert!(foreign_acquire(&keep, "both", 60_000));
+    assert!(keep.lock("both").try_acquire().unwrap().is_none());
+    let lock = keep.lock("both");
+    let waiter = std::thread::spawn(move || lock.acquire(PATIENCE).unwrap());
+    // It tells nobody, so that it is looked for, and not too often.
+    wait_until(PATIENCE, || queued(&keep, "both") == 1);
+    let calls = server.command_calls("evalsha");
+    std::thread::sleep(ms(500));
+    let looks = server.command_calls("evalsha") - calls;
+    assert!((4..=51).contains(&looks), "{looks} looks in 500 ms");
+    let released = Instant::now();
+    assert!(foreign_release(&keep, "both"));
+    let held = waiter.join().unwrap();
+    assert!(released.elapsed() < ms(300));
+    assert!(!foreign_acquire(&keep, "both", 1000));
+    assert!(!foreign_release(&keep, "both"));
+    assert!(held.is_held());
+    assert!(held.release().unwrap());
+    assert!(foreign_acquire(&keep, "both", 1000));
+    assert!(foreign_release(&keep, "both"));
+}
+
+#[test]
+fn a_lost_message_costs_no_more_than_the_lease() {
+    let server = Server::start();
+    let (keep, other) = (
+        Manager::open(&server.url()).unwrap(),
+        Manager::open(&server.url()).unwrap(),
+    );
+    let held = keep
+        .lock("gone")
+        .lease(ms(600))
+        .renew(false)
+        .acquire(PATIENCE)
+        .unwrap();
+    let lock = other.lock("gone");
+    let waiter = std::thread::spawn(move || {
+        let held = lock.acquire(PATIENCE).unwrap();
+        (Instant::now(), held.release().unwrap())
+    });
+    wait_until(PATIENCE, || queued(&keep, "gone") == 1);
+    // As if the message had not come: the queue and the lock go without a word.
+    let started = Instant::now();
+    keep.delete(&["{lock:gone}:queue", "lock:gone"]).unwrap();
+    let (entered, was_held) = waiter.join().unwrap();
+    assert!(was_held);
+    assert!(entered.duration_since(started) < ms(600 + 250));
+    assert!(!held.release().unwrap());
+}
+
+#[test]
+fn a_waiter_that_gives_up_leaves_nothing_behind() {
+    let server = Server::start();
+    let (keep, other) = (
+        Manager::open(&server.url()).unwrap(),
+        Manager::open(&server.url()).unwrap(),
+    );
+    for fair in [false, true] {
+        let held = keep.lock("busy").fair(fair).acquire(PATIENCE).unwrap();
+        std::thread::scope(|scope| {
+            for i in 0..4 {
+                let lock = other.lock("busy").fair(fair);
+                scope.spawn(move || {
+                    let started = Instant::now();
+                    let error = lock.acquire(ms(50 + 30 * i)).unwrap_err();
+                    assert_eq!(error.kind(), ErrorKind::LockTimeout);
+                    assert!(started.elapsed() < ms(50 + 30 * i + 250));
+                });
+            }
+        });
+        assert_eq!(queued(&keep, "busy"), 0);
+        assert!(held.release().unwrap());
+        assert!(!keep.exists("lock:busy").unwrap());
+    }
+}
+
+#[test]
+fn close_wakes_those_who_wait_and_ends_the_threads() {
+    let server = Server::start();
+    let (keep, other) = (
+        Manager::open(&server.url()).unwrap(),
+        Manager::open(&server.url()).unwrap(),
+    );
+    let held = keep.lock("end").acquire(PATIENCE).unwrap();
+    let lock = other.lock("end");
+    let waiter = std::thread::spawn(move || lock.acquire(PATIENCE).unwrap_err().kind());
+    wait_until(PATIENCE, || queued(&keep, "end") == 1);
+    let started = Instant::now();
+    other.close(PATIENCE).unwrap();
+    assert_eq!(waiter.join().unwrap(), ErrorKind::Closed);
+    keep.close(PATIENCE).unwrap();
+    assert!(started.elapsed() < ms(1000));
+    assert_eq!(held.release().unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[test]
+fn bad_input_is_named() {
+    let server = Server::start();
+    let keep = Manager::open(&server.url()).unwrap();
+    let wrong = |lock: redkeep::Lock, what: &str| {
+        let error = lock.try_acquire().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Argument);
+        assert!(error.message().starts_with(what), "{error}");
+    };
+    wrong(keep.lock("x").lease(Duration::ZERO), "lease: 0ns");
+    wrong(keep.lock("x").lease(Duration::from_micros(10)), "lease");
+    wrong(keep.lock("x").max_hold(Duration::ZERO), "max_hold: 0ns");
+    wrong(keep.lock(""), "name: ");
+    wrong(keep.lock("a}b"), "name: ");
+    // A wait shorter than a round trip: it is tried once, and the answer is waited for.
+    let held = keep.lock("x").acquire(Duration::from_nanos(1)).unwrap();
+    let error = keep.lock("x").acquire(Duration::from_nanos(1)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LockTimeout);
+    assert!(held.release().unwrap());
+    let _: i64 = keep.command(("LPUSH", "lock:list", 1)).unwrap();
+    for wait in [0, 50] {
+        let error = keep.lock("list").acquire(ms(wait)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WrongType);
+    }
+    // Its key became another type while it was held.
+    let held = keep.lock("turned").acquire(ms(0)).unwrap();
+    keep.delete("lock:turned").unwrap();
+    let _: i64 = keep.command(("LPUSH", "lock:turned", 1)).unwrap();
+    assert_eq!(held.release().unwrap_err().kind(), ErrorKind::WrongType);
+}
+
+#[test]
+fn the_same_thread_may_take_it_again_if_it_asked_for_that() {
+    let server = Server::start();
+    let keep = Manager::open(&server.url()).unwrap();
+    let lock = keep.lock("again").reentrant(true);
+    let first = lock.acquire(ms(0)).unwrap();
+    let second = keep.lock("again").reentrant(true).acquire(ms(0)).unwrap();
+    assert_eq!(first.fence(), second.fence());
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| lock.try_acquire().unwrap().is_none());
+        assert!(other.join().unwrap());
+    });
+    assert!(keep.lock("again").try_acquire().unwrap().is_none());
+    assert!(first.release().unwrap());
+    assert!(second.is_held());
+    assert!(keep.exists("lock:again").unwrap());
+    assert!(second.release().unwrap());
+    assert!(!keep.exists("lock:again").unwrap());
+}
+
+#[test]
+fn max_hold_ends_it() {
+    let server = Server::start();
+    let keep = Manager::open(&server.url()).unwrap();
+    let losses = Arc::new(AtomicUsize::new(0));
+    let counted = losses.clone();
+    let lock = keep.lock("most").lease(ms(300)).max_hold(ms(500));
+    let lock = lock.on_lost(move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+    });
+    let started = Instant::now();
+    let held = lock.acquire(ms(0)).unwrap();
+    wait_until(PATIENCE, || losses.load(Ordering::SeqCst) == 1);
+    assert!(
+        (ms(499)..ms(750)).contains(&started.elapsed()),
+        "{:?}",
+        started.elapsed()
+    );
+    assert!(!held.is_held());
+    // The server lets go of it at the same time.
+    wait_until(ms(100), || !keep.exists("lock:most").unwrap());
+    assert!(!held.release().unwrap());
+}
