@@ -318,3 +318,123 @@ fn max_hold_ends_it() {
     wait_until(ms(100), || !keep.exists("lock:most").unwrap());
     assert!(!held.release().unwrap());
 }
+
+#[test]
+fn readers_share_and_writers_do_not() {
+    let server = Server::start();
+    let keep = Manager::open(&server.url()).unwrap();
+    let other = Manager::open(&server.url()).unwrap();
+    let one = keep.read_lock("map").acquire(ms(0)).unwrap();
+    let two = other.read_lock("map").acquire(ms(0)).unwrap();
+    assert!(two.fence() > one.fence());
+    let error = keep.write_lock("map").acquire(ms(50)).unwrap_err();
+    assert_eq!(error.to_string(), "Could not acquire lock: rwlock:map");
+
+    // Who comes while a writer waits, waits behind it.
+    let lock = other.write_lock("map");
+    let writer = std::thread::spawn(move || lock.acquire(PATIENCE).unwrap());
+    let waiting = || -> i64 { keep.command(("ZCARD", "{rwlock:map}:queue")).unwrap() };
+    wait_until(PATIENCE, || waiting() == 1);
+    assert!(keep.read_lock("map").try_acquire().unwrap().is_none());
+    let readers: Vec<_> = (0..3)
+        .map(|_| {
+            let lock = keep.read_lock("map");
+            std::thread::spawn(move || lock.acquire(PATIENCE).unwrap())
+        })
+        .collect();
+    wait_until(PATIENCE, || waiting() == 4);
+    let released = Instant::now();
+    assert!(one.release().unwrap());
+    assert!(two.release().unwrap());
+    let written = writer.join().unwrap();
+    assert!(!readers.iter().any(|reader| reader.is_finished()));
+    assert!(keep.read_lock("map").try_acquire().unwrap().is_none());
+    assert!(written.release().unwrap());
+    // All of them at once.
+    let read: Vec<_> = readers
+        .into_iter()
+        .map(|reader| reader.join().unwrap())
+        .collect();
+    assert!(released.elapsed() < ms(500), "{:?}", released.elapsed());
+    assert!(read.iter().all(|held| held.is_held()));
+    for held in read {
+        assert!(held.release().unwrap());
+    }
+    assert!(!keep.exists("{rwlock:map}:readers").unwrap());
+    assert!(keep.write_lock("map").try_acquire().unwrap().is_some());
+}
+
+#[test]
+fn a_semaphore_lets_so_many_in() {
+    let server = Server::start();
+    let keep = Manager::open(&server.url()).unwrap();
+    let inside = AtomicUsize::new(0);
+    let most = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for i in 0..12 {
+            let (inside, most) = (&inside, &most);
+            let keep = match i % 2 {
+                0 => keep.clone(),
+                _ => Manager::open(&server.url()).unwrap(),
+            };
+            scope.spawn(move || {
+                for _ in 0..5 {
+                    let held = keep.semaphore("few", 3).acquire(PATIENCE).unwrap();
+                    let now = inside.fetch_add(1, Ordering::SeqCst) + 1;
+                    most.fetch_max(now, Ordering::SeqCst);
+                    std::thread::sleep(ms(3));
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                    assert!(held.release().unwrap());
+                }
+            });
+        }
+    });
+    assert_eq!(most.load(Ordering::SeqCst), 3);
+    let error = keep.semaphore("few", 0).try_acquire().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Argument);
+}
+
+#[test]
+fn shares_are_renewed_and_those_of_the_dead_end() {
+    let server = Server::start();
+    let keep = Manager::open(&server.url()).unwrap();
+    let dead = keep
+        .semaphore("s", 1)
+        .lease(ms(300))
+        .renew(false)
+        .acquire(ms(0))
+        .unwrap();
+    let reader = keep
+        .read_lock("r")
+        .lease(ms(300))
+        .renew(false)
+        .acquire(ms(0))
+        .unwrap();
+    let started = Instant::now();
+    let live = keep
+        .semaphore("s", 1)
+        .lease(ms(300))
+        .acquire(PATIENCE)
+        .unwrap();
+    assert!(
+        (ms(250)..ms(550)).contains(&started.elapsed()),
+        "{:?}",
+        started.elapsed()
+    );
+    let writer = keep
+        .write_lock("r")
+        .lease(ms(300))
+        .acquire(PATIENCE)
+        .unwrap();
+    assert!(started.elapsed() < ms(700));
+    assert!(!dead.release().unwrap());
+    assert!(!reader.release().unwrap());
+    let started = Instant::now();
+    while started.elapsed() < ms(700) {
+        assert!(live.is_held() && writer.is_held());
+        assert!(keep.semaphore("s", 1).try_acquire().unwrap().is_none());
+        assert!(keep.read_lock("r").try_acquire().unwrap().is_none());
+        std::thread::sleep(ms(30));
+    }
+    assert!(live.release().unwrap() && writer.release().unwrap());
+}

@@ -8,6 +8,7 @@ use crate::client::Client;
 use crate::clock::Deadline;
 use crate::error::{Error, Result};
 use crate::fork::lock;
+use crate::lock::Kind;
 use crate::lock::hold::Hold;
 use crate::lock::keys::{new_id, new_token};
 use crate::lock::line::Line;
@@ -19,7 +20,10 @@ use crate::node::Resident;
 pub(crate) struct Keeper {
     /// By which the servers' queues know this process.
     pub(crate) id: String,
-    pub(crate) exclusive: Scripts,
+    exclusive: Scripts,
+    read: Scripts,
+    write: Scripts,
+    semaphore: Scripts,
     pub(crate) watchdog: Watchdog,
     /// The lines of locks that are held or waited for here, by their main keys.
     lines: Mutex<HashMap<String, Arc<Line>>>,
@@ -36,6 +40,9 @@ impl Keeper {
             Ok(Keeper {
                 id: new_id()?,
                 exclusive: Scripts::exclusive(),
+                read: Scripts::read(),
+                write: Scripts::write(),
+                semaphore: Scripts::semaphore(),
                 watchdog: Watchdog::default(),
                 lines: Mutex::default(),
                 ears: Ears::default(),
@@ -49,6 +56,15 @@ impl Keeper {
         match self.closed.load(Ordering::Acquire) {
             true => Err(Error::closed()),
             false => Ok(()),
+        }
+    }
+
+    pub(crate) fn scripts(&self, kind: Kind) -> &Scripts {
+        match kind {
+            Kind::Exclusive => &self.exclusive,
+            Kind::Read => &self.read,
+            Kind::Write => &self.write,
+            Kind::Semaphore(_) => &self.semaphore,
         }
     }
 
@@ -80,10 +96,15 @@ impl Keeper {
     }
 
     /// The lock that this thread has under this key already, if it may be taken again.
-    pub(crate) fn owned(&self, key: &str) -> Option<Arc<Hold>> {
+    pub(crate) fn owned(&self, kind: Kind, key: &str) -> Option<Arc<Hold>> {
         let owned = lock(&self.owned);
         let mut holds = owned.iter().filter_map(Weak::upgrade);
-        holds.find(|hold| hold.terms.keys.main == key && hold.is_of_this_thread() && hold.is_held())
+        holds.find(|hold| {
+            hold.terms.kind == kind
+                && hold.terms.keys.main == key
+                && hold.is_of_this_thread()
+                && hold.is_held()
+        })
     }
 
     pub(crate) fn own(&self, hold: &Arc<Hold>) {

@@ -6,9 +6,11 @@ mod keeper;
 mod keys;
 mod line;
 mod scripts;
+mod shared;
 mod wake;
 mod watchdog;
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ pub use held::Held;
 use hold::Hold;
 use keeper::Keeper;
 use keys::Keys;
+use scripts::Scripts;
 
 /// A lock by its name: what it is to be like, and how to get it. It is held by one at a time, of all threads and
 /// programs that use the same server, for as long as its lease: a holder that dies holds nobody up for longer.
@@ -50,6 +53,7 @@ use keys::Keys;
 #[derive(Clone)]
 pub struct Lock {
     client: Client,
+    kind: Kind,
     name: Arc<str>,
     lease: Duration,
     renew: bool,
@@ -59,10 +63,30 @@ pub struct Lock {
     on_lost: Option<Arc<OnLost>>,
 }
 
+/// How many may hold it at once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Exclusive,
+    Read,
+    Write,
+    Semaphore(u32),
+}
+
+impl Kind {
+    fn keys(self, name: &str) -> Result<Keys> {
+        match self {
+            Kind::Exclusive => Keys::new("lock", name, &["fence", "queue"]),
+            Kind::Read | Kind::Write => Keys::new("rwlock", name, &["fence", "queue", "readers"]),
+            Kind::Semaphore(_) => Keys::new("semaphore", name, &["fence", "queue"]),
+        }
+    }
+}
+
 type OnLost = dyn Fn(&str) + Send + Sync;
 
 /// What was asked for, checked.
 pub(crate) struct Terms {
+    kind: Kind,
     name: Arc<str>,
     keys: Keys,
     lease: Duration,
@@ -83,8 +107,15 @@ impl Terms {
 impl Manager {
     /// A lock of this name: `lock:{name}` on the server. Nothing is sent before it is acquired.
     pub fn lock(&self, name: &str) -> Lock {
+        Lock::new(self, name, Kind::Exclusive)
+    }
+}
+
+impl Lock {
+    fn new(manager: &Manager, name: &str, kind: Kind) -> Lock {
         Lock {
-            client: self.client(),
+            client: manager.client(),
+            kind,
             name: name.into(),
             lease: Duration::from_secs(10),
             renew: true,
@@ -94,9 +125,7 @@ impl Manager {
             on_lost: None,
         }
     }
-}
 
-impl Lock {
     /// For how long the server keeps the lock when nothing more is heard of its holder. At least 1 ms. Defaults to
     /// 10 s.
     pub fn lease(mut self, time: Duration) -> Lock {
@@ -152,12 +181,16 @@ impl Lock {
             true => self.get(None)?,
             false => self.get(Some(Deadline::after(wait)))?,
         };
-        held.ok_or_else(|| {
-            Error::new(
+        match held {
+            Some(held) => Ok(held),
+            None => Err(Error::new(
                 ErrorKind::LockTimeout,
-                format!("Could not acquire lock: lock:{}", self.name),
-            )
-        })
+                format!(
+                    "Could not acquire lock: {}",
+                    self.kind.keys(&self.name)?.main
+                ),
+            )),
+        }
     }
 
     fn get(&self, deadline: Option<Deadline>) -> Result<Option<Held>> {
@@ -165,12 +198,12 @@ impl Lock {
         let site = Site::of(&self.client)?;
         let key = &terms.keys.main;
         if self.reentrant
-            && let Some(hold) = site.keeper.owned(key)
+            && let Some(hold) = site.keeper.owned(self.kind, key)
         {
             return Ok(Some(Held::again(hold)));
         }
-        // Who insists on the order across processes waits in the server's queue alone.
-        let line = match self.fair {
+        // Who insists on the order across processes waits in the server's queue alone, and so do those who share.
+        let line = match self.fair || self.kind != Kind::Exclusive {
             true => Arc::default(),
             false => site.keeper.line(key),
         };
@@ -193,15 +226,21 @@ impl Lock {
     fn terms(&self) -> Result<Terms> {
         let times = [("lease", Some(self.lease)), ("max_hold", self.max_hold)];
         for (what, time) in times {
-            if let Some(time) = time.filter(|time| *time < Duration::from_millis(1)) {
+            if let Some(time) = time.filter(|time| !TIMES.contains(time)) {
                 return Err(Error::argument(format!(
-                    "{what}: {time:?} is not allowed; it takes at least 1 ms"
+                    "{what}: {time:?} is not allowed; it takes from 1 ms to 10 years"
                 )));
             }
         }
+        if self.kind == Kind::Semaphore(0) {
+            return Err(Error::argument(
+                "most: 0 is not allowed; it takes at least 1",
+            ));
+        }
         Ok(Terms {
+            kind: self.kind,
             name: self.name.clone(),
-            keys: Keys::new("lock", &self.name, &["fence", "queue"])?,
+            keys: self.kind.keys(&self.name)?,
             lease: self.lease,
             renew: self.renew,
             max_hold: self.max_hold,
@@ -217,6 +256,10 @@ impl std::fmt::Debug for Lock {
     }
 }
 
+/// What a lease may be.
+const TIMES: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// Where locks are taken: a manager's way to the server, and what it keeps for its locks in this process.
 #[derive(Clone)]
 pub(crate) struct Site {
@@ -230,6 +273,10 @@ impl Site {
             client: client.clone(),
             keeper: Keeper::of(client)?,
         })
+    }
+
+    fn scripts(&self, terms: &Terms) -> &Scripts {
+        self.keeper.scripts(terms.kind)
     }
 
     /// Whether a waiter for this lock can be told.
@@ -251,9 +298,13 @@ impl Site {
         let queue = if queue { "queue" } else { "" };
         let fair = if terms.fair { "fair" } else { "" };
         let lease = milliseconds(terms.first_lease());
-        let args = (token, lease, queue, fair);
+        let most = match terms.kind {
+            Kind::Semaphore(most) => most,
+            _ => 1,
+        };
+        let args = (token, lease, queue, fair, most);
         self.client
-            .eval(&self.keeper.exclusive.acquire, &terms.keys, args)
+            .eval(&self.scripts(terms).acquire, &terms.keys, args)
     }
 
     fn give_back(
@@ -270,18 +321,18 @@ impl Site {
         let ours = milliseconds(hold.terms.lease);
         let args = (hold.token.as_str(), heir, lease, stay, ours);
         self.client
-            .eval(&self.keeper.exclusive.release, &hold.terms.keys, args)
+            .eval(&self.scripts(&hold.terms).release, &hold.terms.keys, args)
     }
 
     fn add_renewal(&self, pipe: &mut Pipeline<'_>, hold: &Hold, lease: Duration) -> Result<()> {
         let args = (hold.token.as_str(), milliseconds(lease));
-        pipe.eval(&self.keeper.exclusive.renew, &hold.terms.keys, args)?;
+        pipe.eval(&self.scripts(&hold.terms).renew, &hold.terms.keys, args)?;
         Ok(())
     }
 
     fn leave(&self, terms: &Terms, token: &str) -> Result<()> {
         self.client
-            .eval(&self.keeper.exclusive.leave, &terms.keys, token)
+            .eval(&self.scripts(terms).leave, &terms.keys, token)
     }
 }
 

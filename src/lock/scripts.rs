@@ -13,7 +13,7 @@ pub(crate) const GRACE: u64 = 60;
 const QUEUE_LIFE: u64 = 300_000;
 
 pub(crate) struct Scripts {
-    /// Arguments: token, lease, `queue` or nothing, `fair` or nothing. Returns `{1, fence}`; or `{0, milliseconds left
+    /// Arguments: token, lease, `queue` or nothing, `fair` or nothing, how many may have it. Returns `{1, fence}`; or `{0, milliseconds left
     /// or -1, whether the holder will wake us}`. With a token that has the lock already, it is taken anew: so this may
     /// be repeated when its fate is not known.
     pub(crate) acquire: Script,
@@ -33,7 +33,7 @@ pub(crate) fn channel(id: &str) -> String {
 }
 
 /// What is shared by the scripts. A user who may not publish sends no messages; then those who wait poll.
-const TOLD: &str = "
+pub(crate) const TOLD: &str = "
     local function tell(token, what)
         local channel = 'redkeep:wake:' .. string.sub(token, 4, 19)
         local heard = redis.pcall('PUBLISH', channel, what .. ' ' .. token)
@@ -126,7 +126,7 @@ const LEAVE: &str = "
     return 1
 ";
 
-fn script(parts: &[&str]) -> Script {
+pub(crate) fn script(parts: &[&str]) -> Script {
     let text = parts.concat();
     let text = text.replace("@GRACE@", &GRACE.to_string());
     Script::new(&text.replace("@QUEUE_LIFE@", &QUEUE_LIFE.to_string()))
