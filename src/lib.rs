@@ -59,7 +59,7 @@ pub use config::{Config, ReadFrom};
 pub use error::{Error, ErrorKind, Outcome, Result};
 pub use limiter::{Limiter, Verdict};
 pub use lock::{Held, Lock};
-pub use manager::{Health, Manager, NodeState, NodeStatus, PoolState, PoolStatus};
+pub use manager::{Health, LineState, Manager, NodeState, NodeStatus, PoolState, PoolStatus};
 
 /// The redis crate, whose types commands take and return.
 pub use redis;

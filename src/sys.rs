@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 /// What to wait for on one descriptor, and what came.
@@ -84,6 +85,40 @@ pub(crate) fn poll_entry(fd: BorrowedFd<'_>, events: i16) -> PollFd {
         events,
         revents: 0,
     }
+}
+
+/// Sleeps while the word has this value, until it is woken or the time is over; may return earlier.
+pub(crate) fn wait_on(word: &AtomicU32, value: u32, time: Duration) {
+    let time = libc::timespec {
+        tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: time.subsec_nanos() as _,
+    };
+    // SAFETY: the word and the time live for the whole call, and the kernel only reads them.
+    unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
+            value,
+            &raw const time,
+        );
+    }
+}
+
+/// Wakes one of those who sleep on the word.
+pub(crate) fn wake_one(word: &AtomicU32) {
+    wake(word, 1);
+}
+
+/// Wakes everybody who sleeps on the word.
+pub(crate) fn wake_all(word: &AtomicU32) {
+    wake(word, c_int::MAX);
+}
+
+fn wake(word: &AtomicU32, count: c_int) {
+    let operation = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
+    // SAFETY: the kernel takes the address for a name and reads nothing there.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, count) };
 }
 
 /// Runs `child` in every child of a later fork(), before fork() returns there.

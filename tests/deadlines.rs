@@ -68,7 +68,9 @@ fn a_frozen_server_holds_no_call_and_no_close() {
 #[test]
 fn close_is_on_time_with_calls_under_way_on_a_frozen_server() {
     let server = Server::start();
-    let keep = quick(&server.url(), PATIENCE * 3);
+    let keep = with(&server.url(), |config| {
+        config.command_timeout(PATIENCE * 3).shared_lines(0)
+    });
     drop(
         (0..3)
             .map(|_| keep.client().dedicated().unwrap())
@@ -219,6 +221,7 @@ fn close_wakes_a_call_that_is_connecting() {
     let full = Full::new();
     let keep = with(&full.url(), |config| {
         config
+            .shared_lines(0)
             .connect_timeout(PATIENCE * 3)
             .command_timeout(PATIENCE * 3)
     });
@@ -244,6 +247,7 @@ fn a_peer_that_stops_reading_ends_a_large_set_with_its_fate_unknown() {
         config
             .command_timeout(TIME * 2)
             .max_connections(1)
+            .shared_lines(0)
             .health_check_interval(Duration::ZERO)
     });
     keep.set("a", "before").unwrap();
@@ -313,7 +317,8 @@ fn waiting_for_a_connection_counts() {
     let server = Server::start();
     let proxy = Proxy::to(server.address());
     let keep = with(&proxy.url(), |config| {
-        config.command_timeout(TIME).max_connections(1)
+        let config = config.shared_lines(0).max_connections(1);
+        config.command_timeout(TIME)
     });
     keep.set("a", 1).unwrap();
     let held = keep.client().dedicated().unwrap();
@@ -449,7 +454,9 @@ fn a_thread_that_is_signalled_all_the_time_sees_no_error() {
     let server = Server::start();
     let proxy = Proxy::to(server.address());
     proxy.set(Way::Both, Fault::Delay(Duration::from_millis(3)));
-    let keep = with(&proxy.url(), |config| config.max_connections(2));
+    let keep = with(&proxy.url(), |config| {
+        config.max_connections(2).shared_lines(0)
+    });
     // SAFETY: plain; the thread that is signalled outlives the scope.
     let target = unsafe { libc::pthread_self() };
     let over = AtomicBool::new(false);

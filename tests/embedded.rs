@@ -242,7 +242,8 @@ fn a_temporary_folder_that_is_not_there_is_told() {
 
 #[test]
 fn its_url_takes_the_parameters_of_any_other() {
-    let keep = Manager::open("embedded://?max_connections=1&command_timeout=100ms").unwrap();
+    let keep = Manager::open("embedded://?max_connections=1&shared_lines=0&command_timeout=100ms")
+        .unwrap();
     let held = keep.client().dedicated().unwrap();
     assert_eq!(keep.ping().unwrap_err().kind(), ErrorKind::PoolTimeout);
     drop(held);

@@ -259,7 +259,9 @@ fn a_node_that_does_not_answer_is_added_and_comes_in_later() {
 #[test]
 fn callers_in_the_queue_of_a_node_that_is_closed_are_told() {
     let server = Server::start();
-    let keep = with(&server.url(), |config| config.max_connections(1));
+    let keep = with(&server.url(), |config| {
+        config.max_connections(1).shared_lines(0)
+    });
     let held = keep.client().dedicated().unwrap();
     thread::scope(|scope| {
         let calls: Vec<_> = (0..4)
@@ -504,8 +506,21 @@ fn the_counts_are_what_happened() {
     let pool = &node["pools"][0];
     assert_eq!(
         (&pool["size"], &pool["opened"], &pool["in_use"]),
-        (&10.into(), &2.into(), &0.into())
+        (&10.into(), &1.into(), &0.into())
     );
+    // What blocks went by the pool, and the rest by the first line, which was idle each time.
+    assert_eq!(node["calls_by_pool"], 1);
+    for (field, count) in [
+        ("opened", 1),
+        ("closed", 0),
+        ("batches", 3),
+        ("commands", 3),
+        ("waiting", 0),
+    ] {
+        assert_eq!(node["lines"][0][field], count, "{field}: {node}");
+    }
+    assert_eq!(node["lines"][0]["open"], true);
+    assert_eq!(node["lines"][1]["opened"], 0);
     server.restart();
     keep.get::<String>("a").unwrap();
     assert_eq!(keep.stats()["retries"], 1);
@@ -576,6 +591,7 @@ fn close_wakes_everybody() {
     let keep = with(&proxy.url(), |config| {
         config
             .max_connections(2)
+            .shared_lines(0)
             .command_timeout(PATIENCE * 3)
             .connect_timeout(PATIENCE * 3)
     });

@@ -146,7 +146,7 @@ fn a_stateful_command_is_refused_when_it_is_added() {
 #[test]
 fn a_frozen_server_holds_no_pipeline_past_its_deadline() {
     let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let keep = Manager::open(&format!("{}?shared_lines=0", server.url())).unwrap();
     keep.ping().unwrap();
     server.freeze();
     let mut pipe = keep.pipeline();
@@ -165,7 +165,7 @@ fn a_frozen_server_holds_no_pipeline_past_its_deadline() {
 fn a_pipeline_that_breaks_tells_what_became_of_each_command() {
     let server = Server::start();
     let proxy = Proxy::to(server.address());
-    let keep = Manager::open(&proxy.url()).unwrap();
+    let keep = Manager::open(&format!("{}?shared_lines=0", proxy.url())).unwrap();
     keep.ping().unwrap();
     // Three replies of `:1\r\n` come, and half of the fourth.
     proxy.set(Way::ToClient, Fault::CloseAfter(14));

@@ -1,4 +1,5 @@
-//! Connections: how many, for how long, who gets which, and that no call costs more than it must.
+//! Connections of the pool: how many, for how long, who gets which, and that no call costs more than it must. Shared lines
+//! are off here; they have their own tests.
 
 mod support;
 
@@ -10,7 +11,8 @@ use redkeep::{Config, ErrorKind, Manager, PoolState};
 use support::{PATIENCE, Server, wait_until};
 
 fn with(server: &Server, change: impl FnOnce(Config) -> Config) -> Manager {
-    Manager::open_config(&change(Config::new().url(server.url()))).expect("a config of ours")
+    let config = Config::new().url(server.url()).shared_lines(0);
+    Manager::open_config(&change(config)).expect("a config of ours")
 }
 
 fn pool(keep: &Manager) -> PoolState {

@@ -144,7 +144,10 @@ fn a_watched_key_that_changes_ends_the_transaction() {
 #[test]
 fn a_database_selected_on_a_lease_stays_there() {
     let server = Server::start();
-    let config = Config::new().url(server.url()).max_connections(1);
+    let config = Config::new()
+        .url(server.url())
+        .max_connections(1)
+        .shared_lines(0);
     let keep = Manager::open_config(&config).unwrap();
     keep.set("a", "home").unwrap();
     for select in ["SELECT", "select", "SeLeCt"] {
@@ -486,7 +489,10 @@ fn a_lease_that_timed_out_never_hears_the_late_reply() {
 #[test]
 fn the_third_lease_of_two_ends_by_its_deadline() {
     let server = Server::start();
-    let config = Config::new().url(server.url()).max_connections(2);
+    let config = Config::new()
+        .url(server.url())
+        .max_connections(2)
+        .shared_lines(0);
     let keep = Manager::open_config(&config).unwrap();
     let url = server.url();
     let first = keep.get_client(&url).unwrap();

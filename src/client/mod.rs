@@ -134,7 +134,8 @@ impl Client {
             let mut packer = Packer::begin(&mut scratch.request, name);
             pack(&mut packer)?;
             let (bytes, key) = packer.finish();
-            let request = Request::new(bytes, class, key, time);
+            let mut request = Request::new(bytes, class, key, time);
+            request.apart = time > open.timeout;
             open.dispatch.get()?.call(&request, &mut scratch.reply)?;
             read(&mut scratch.reply)
         })
@@ -152,7 +153,8 @@ impl Client {
         let open = self.open()?;
         let time = within.unwrap_or_else(|| patience(open.timeout, &reading));
         let key = reading.key.map(|at| args[at]);
-        let request = Request::new(packed, reading.class, key, time);
+        let mut request = Request::new(packed, reading.class, key, time);
+        request.apart = reading.blocks.is_some() || time > open.timeout;
         open.dispatch.get()?.call(&request, reply)?;
         read(reply)
     }

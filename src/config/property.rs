@@ -254,8 +254,9 @@ properties! {
         also: ["max_connection_size", "pool_size"],
     }
 
-    /// How many connections of a node all threads share, each writing the commands of many at once. 0: every command
-    /// takes a connection from a pool.
+    /// How many connections of a node all threads share: when many call at once, what they ask goes out together. What
+    /// blocks, is larger than 64 KiB or has more time than `command_timeout` takes a connection from a pool. 0: every
+    /// command does.
     shared_lines: usize, set by usize {
         takes: Rule::NumberOrOff(64),
         default: "2",

@@ -113,8 +113,12 @@ impl Dispatch {
         request: &Request<'_>,
         reply: &mut Reply,
     ) -> Result<()> {
+        let mut tries = 0;
         self.counted(request.class, request.deadline, pick, |node| {
-            self.attempt(node, request, reply)
+            // Twice it went wrong, and on a shared line that may have been another's fault.
+            let apart = request.apart || tries >= 2;
+            tries += 1;
+            self.attempt(node, apart, request, reply)
         })
     }
 
@@ -215,8 +219,15 @@ impl Dispatch {
         }
     }
 
-    fn attempt(&self, node: &Node, request: &Request<'_>, reply: &mut Reply) -> Result<()> {
-        node.call(request.bytes, reply, request.started, request.deadline)?;
+    fn attempt(
+        &self,
+        node: &Node,
+        apart: bool,
+        request: &Request<'_>,
+        reply: &mut Reply,
+    ) -> Result<()> {
+        let (started, deadline) = (request.started, request.deadline);
+        node.call(request.bytes, apart, reply, started, deadline)?;
         match reply.error_text() {
             None => Ok(()),
             Some(text) => Err(refused(text, request.class).on_node(&node.name)),

@@ -29,6 +29,8 @@ pub(crate) struct Request<'a> {
     pub(crate) class: Class,
     /// The first key, by which a cluster picks the node.
     pub(crate) key: Option<&'a [u8]>,
+    /// It may take long: nobody else's command may wait behind it.
+    pub(crate) apart: bool,
     pub(crate) started: Instant,
     pub(crate) deadline: Deadline,
 }
@@ -46,6 +48,7 @@ impl<'a> Request<'a> {
             bytes,
             class,
             key,
+            apart: false,
             started,
             deadline: Deadline::at(started, time),
         }

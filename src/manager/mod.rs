@@ -21,7 +21,7 @@ use crate::fork;
 use crate::node::{Node, State};
 use embedded::Embedded;
 
-pub use status::{Health, NodeState, NodeStatus, PoolState, PoolStatus};
+pub use status::{Health, LineState, NodeState, NodeStatus, PoolState, PoolStatus};
 
 /// The connections of a program, and everything that can be done with them.
 ///

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::dispatch::Dispatch;
-use crate::node::{Node, State};
+use crate::node::{Node, SharedLine, State};
 
 /// The state of every pool of every node. Serialises as the JSON that C gets from `rk_manager_fetch_pool_status`.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +37,10 @@ pub struct NodeStatus {
     pub last_error: Option<String>,
     /// Its pools, `pools_per_node` of them.
     pub pools: Vec<PoolState>,
+    /// Its shared lines, `shared_lines` of them.
+    pub lines: Vec<LineState>,
+    /// Single commands so far that took a connection from a pool. Those that went by a line are counted there.
+    pub calls_by_pool: u64,
 }
 
 /// How a node stands.
@@ -71,6 +75,24 @@ pub struct PoolState {
     pub closed: u64,
     /// For how long the oldest of its leases has been held; none if nothing is leased.
     pub oldest_lease: Option<Duration>,
+}
+
+/// One shared line: a connection that all threads use at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LineState {
+    /// Whether its connection is open at this moment.
+    pub open: bool,
+    /// Commands that wait to be sent.
+    pub waiting: usize,
+    /// Times that commands were sent; those of several callers are sent together.
+    pub batches: u64,
+    /// Commands so far. Divided by `batches`: how many went together.
+    pub commands: u64,
+    /// Connections opened so far.
+    pub opened: u64,
+    /// Connections closed so far.
+    pub closed: u64,
 }
 
 impl NodeState {
@@ -130,6 +152,8 @@ impl NodeStatus {
             pools: (node.pools.iter())
                 .map(|pool| PoolState::of(pool, waiting))
                 .collect(),
+            lines: node.lines.iter().map(LineState::of).collect(),
+            calls_by_pool: node.lines.by_pool.get(),
         }
     }
 
@@ -141,6 +165,8 @@ impl NodeStatus {
             "latency_ms": self.latency.map(milliseconds),
             "last_error": self.last_error,
             "pools": self.pools.iter().map(PoolState::json).collect::<Vec<_>>(),
+            "lines": self.lines.iter().map(LineState::json).collect::<Vec<_>>(),
+            "calls_by_pool": self.calls_by_pool,
         })
     }
 }
@@ -151,7 +177,7 @@ impl PoolState {
         PoolState {
             size: pool.size,
             in_use,
-            idle: (pool.open() as usize).saturating_sub(in_use),
+            idle: (pool.counters.open() as usize).saturating_sub(in_use),
             waiting,
             opened: pool.counters.opened.load(Ordering::Relaxed),
             closed: pool.counters.closed.load(Ordering::Relaxed),
@@ -172,6 +198,31 @@ impl PoolState {
     }
 }
 
+impl LineState {
+    fn of(shared: &SharedLine) -> LineState {
+        let tally = shared.line.tally();
+        LineState {
+            open: shared.counters.open() > 0,
+            waiting: tally.waiting,
+            batches: tally.batches,
+            commands: tally.commands,
+            opened: shared.counters.opened.load(Ordering::Relaxed),
+            closed: shared.counters.closed.load(Ordering::Relaxed),
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "open": self.open,
+            "waiting": self.waiting,
+            "batches": self.batches,
+            "commands": self.commands,
+            "opened": self.opened,
+            "closed": self.closed,
+        })
+    }
+}
+
 impl Serialize for PoolStatus {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.json().serialize(serializer)
@@ -179,6 +230,12 @@ impl Serialize for PoolStatus {
 }
 
 impl Serialize for NodeStatus {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.json().serialize(serializer)
+    }
+}
+
+impl Serialize for LineState {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.json().serialize(serializer)
     }

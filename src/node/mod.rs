@@ -5,6 +5,12 @@ mod fleet;
 mod health;
 mod leases;
 // Locks, pub/sub and the near cache hang on it.
+mod line;
+mod line_batch;
+mod line_call;
+#[cfg(test)]
+mod line_model;
+mod lines;
 #[allow(dead_code)]
 pub(crate) mod listener;
 mod permits;
@@ -29,10 +35,12 @@ use crate::transport::{Connection, Dialer, Lifeline, Reached, Reply, Resolver};
 pub(crate) use condition::{Condition, State};
 pub(crate) use fleet::Fleet;
 use health::Watch;
+use lines::Lines;
+pub(crate) use lines::SharedLine;
 use listener::Listener;
 use permits::{Entry, Permits};
 pub(crate) use pool::Pool;
-use pool::{HeldSlot, Slot, Taken};
+use pool::{HeldSlot, PoolCounters, Slot, Taken};
 pub(crate) use residents::Resident;
 use slot_maker::SlotMaker;
 
@@ -45,6 +53,7 @@ pub(crate) struct Node {
     pub(crate) pools: Vec<Pool>,
     /// The queue before them all: nobody waits at one pool while another has a slot.
     pub(crate) permits: Arc<Permits<Taken>>,
+    pub(crate) lines: Lines,
     pub(crate) dialer: Dialer,
     listener: Listener,
     watch: Arc<Watch>,
@@ -90,6 +99,7 @@ impl Node {
             name,
             pools,
             permits,
+            lines: Lines::new(settings.shared_lines),
             dialer,
             watch: watch.clone(),
             generation: AtomicU64::new(1),
@@ -101,14 +111,21 @@ impl Node {
         })
     }
 
-    /// Sends one packed request on a connection of the pool and reads its reply.
+    /// Sends one packed request and reads its reply: by a shared line, or, with `apart` and where the lines cannot take
+    /// it, on a connection of the pool.
     pub(crate) fn call(
         &self,
         request: &[u8],
+        apart: bool,
         reply: &mut Reply,
         started: Instant,
         deadline: Deadline,
     ) -> Result<()> {
+        if !apart && self.lines.carry(request) {
+            self.admit()?;
+            return self.call_by_line(request, reply, started, deadline);
+        }
+        self.lines.by_pool.add();
         Held::take(self, deadline)?.call(request, reply, started, deadline)
     }
 
@@ -130,12 +147,6 @@ impl Node {
         Ok(&self.listener)
     }
 
-    fn admit(&self) -> Result<()> {
-        self.condition
-            .admit(self.watch.is_on())
-            .map_err(|error| self.dialer.explain(error))
-    }
-
     /// A slot, of whichever pool, in its turn.
     fn take(&self, deadline: Deadline) -> Result<Taken> {
         self.admit()?;
@@ -151,11 +162,18 @@ impl Node {
                 ),
             )
             .on_node(&self.name)),
-            Entry::Closed => Err(self.dialer.explain(
-                Error::new(ErrorKind::UnknownNode, "the pools of this node were closed")
-                    .on_node(&self.name),
-            )),
+            Entry::Closed => Err(self.is_closed()),
         }
+    }
+
+    /// Whether a caller may use the node now.
+    fn admit(&self) -> Result<()> {
+        (self.condition.admit(self.watch.is_on())).map_err(|error| self.dialer.explain(error))
+    }
+
+    fn is_closed(&self) -> Error {
+        let error = Error::new(ErrorKind::UnknownNode, "the pools of this node were closed");
+        self.dialer.explain(error.on_node(&self.name))
     }
 
     /// A slot for a permit, from the pools in turn: which pool, and the slot.
@@ -173,7 +191,13 @@ impl Node {
     }
 
     /// Makes sure that the slot holds a connection that can be used.
-    fn ready(&self, pool: &Pool, slot: &mut Slot, now: Instant, deadline: Deadline) -> Result<()> {
+    fn ready(
+        &self,
+        counters: &PoolCounters,
+        slot: &mut Slot,
+        now: Instant,
+        deadline: Deadline,
+    ) -> Result<()> {
         let generation = self.generation.load(Ordering::Acquire);
         let current = slot.is_current(generation, now);
         let trusted = slot.idle_for(now) <= TRUSTED && self.age(slot.used) >= self.last_loss();
@@ -184,10 +208,10 @@ impl Node {
             if current {
                 self.lost_one();
             }
-            pool.close_slot(slot);
+            slot.close(counters);
         }
         let connection = self.dial(deadline)?;
-        pool.counters.opened.fetch_add(1, Ordering::Relaxed);
+        counters.opened.fetch_add(1, Ordering::Relaxed);
         slot.connection = Some(Box::new(connection));
         slot.generation = generation;
         slot.used = now;
@@ -196,6 +220,49 @@ impl Node {
             now + clock::between(age - age / 10, age)
         });
         Ok(())
+    }
+
+    /// Works on the slot's connection, which is closed where that fails.
+    fn with_open<T>(
+        &self,
+        counters: &PoolCounters,
+        slot: &mut Slot,
+        work: impl FnOnce(&mut Connection) -> Result<T>,
+    ) -> Result<T> {
+        // Out of the slot while the call lasts: whatever ends it early, a panic included, closes the connection.
+        let Some(mut connection) = slot.connection.take() else {
+            return Err(Error::new(ErrorKind::Io, "the connection is closed"));
+        };
+        match work(&mut connection) {
+            Ok(done) => {
+                slot.connection = Some(connection);
+                // Now, not when the call began: one that blocked in the server for long did not leave it idle.
+                slot.used = Instant::now();
+                Ok(done)
+            }
+            Err(error) => {
+                counters.closed.fetch_add(1, Ordering::Relaxed);
+                if error.kind() == ErrorKind::Io {
+                    self.lost_one();
+                }
+                Err(self.report(error))
+            }
+        }
+    }
+
+    /// What a caller is told of a failure on an open connection.
+    fn report(&self, error: Error) -> Error {
+        let error = self.dialer.explain(error).on_node(&self.name);
+        self.condition.note(&error);
+        error
+    }
+
+    /// Whether a slot that comes back holds a connection that must not be used again: closed here rather than at its
+    /// next use, which may be long in coming.
+    fn is_stale(&self, slot: &Slot) -> bool {
+        slot.generation != self.generation.load(Ordering::Acquire)
+            // It may have been opened while the pools were being closed, and so be of the last generation.
+            || self.condition.state() == State::Closed
     }
 
     fn age(&self, at: Instant) -> u64 {
@@ -249,7 +316,7 @@ impl Node {
     }
 
     fn is_connected(&self) -> bool {
-        self.pools.iter().any(|pool| pool.open() > 0)
+        self.pools.iter().any(|pool| pool.counters.open() > 0) || self.lines.is_connected()
     }
 
     /// Makes the node fail its callers at once, until it answers again.
@@ -298,6 +365,7 @@ impl Node {
         for pool in &self.pools {
             pool.sweep(|slot| slot.connection.is_some() && stale(slot));
         }
+        self.lines.sweep(stale);
     }
 
     /// Closes the pools: idle connections now, those in use when they come back; whoever waits is turned away.
@@ -306,12 +374,14 @@ impl Node {
         self.condition.close();
         self.purge();
         self.permits.close();
+        self.lines.close(&self.is_closed());
     }
 
     pub(crate) fn reopen(&self) {
         let _gate = lock(&self.gate);
         if self.condition.state() == State::Closed {
             self.permits.reopen();
+            self.lines.reopen();
             self.condition.reopen();
             self.listener.renew();
         }
@@ -357,13 +427,23 @@ pub(crate) struct Held<N: Deref<Target = Node>> {
 
 impl<N: Deref<Target = Node>> Held<N> {
     pub(crate) fn take(node: N, deadline: Deadline) -> Result<Held<N>> {
-        let (pool, slot) = (*node).take(deadline)?;
-        Ok(Held {
+        let taken = (*node).take(deadline)?;
+        Ok(Held::of(node, taken))
+    }
+
+    /// One that is free at this moment, for a caller that was admitted.
+    pub(crate) fn spare(node: N) -> Option<Held<N>> {
+        let taken = (node.permits.try_acquire()).then(|| node.slot())?;
+        Some(Held::of(node, taken))
+    }
+
+    fn of(node: N, (pool, slot): Taken) -> Held<N> {
+        Held {
             node,
             pool,
             slot: Some(slot),
             lease: None,
-        })
+        }
     }
 
     /// It is somebody's lease from now on, and reported if it is held for too long.
@@ -429,31 +509,9 @@ impl<N: Deref<Target = Node>> Held<N> {
         &mut self,
         work: impl FnOnce(&mut Connection) -> Result<T>,
     ) -> Result<T> {
+        let counters = &self.node.pools[self.pool].counters;
         let slot = self.slot.as_mut().expect("given back only by drop");
-        // Out of the slot while the call lasts: whatever ends it early, a panic included, closes the connection.
-        let Some(mut connection) = slot.connection.take() else {
-            return Err(Error::new(ErrorKind::Io, "the connection is closed"));
-        };
-        match work(&mut connection) {
-            Ok(result) => {
-                slot.connection = Some(connection);
-                // Now, not when the call began: one that blocked in the server for long did not leave it idle.
-                slot.used = Instant::now();
-                Ok(result)
-            }
-            Err(error) => {
-                self.node.pools[self.pool]
-                    .counters
-                    .closed
-                    .fetch_add(1, Ordering::Relaxed);
-                if error.kind() == ErrorKind::Io {
-                    self.node.lost_one();
-                }
-                let error = self.node.dialer.explain(error).on_node(&self.node.name);
-                self.node.condition.note(&error);
-                Err(error)
-            }
-        }
+        self.node.with_open(counters, slot, work)
     }
 
     pub(crate) fn node(&self) -> &N {
@@ -466,15 +524,15 @@ impl<N: Deref<Target = Node>> Held<N> {
     }
 
     fn ready(&mut self, now: Instant, deadline: Deadline) -> Result<()> {
-        let pool = &self.node.pools[self.pool];
+        let counters = &self.node.pools[self.pool].counters;
         let slot = self.slot.as_mut().expect("given back only by drop");
-        self.node.ready(pool, slot, now, deadline)
+        self.node.ready(counters, slot, now, deadline)
     }
 
     /// Closes the connection: its state is no longer that of a fresh one.
     pub(crate) fn discard(&mut self) {
         if let Some(slot) = &mut self.slot {
-            self.node.pools[self.pool].close_slot(slot);
+            slot.close(&self.node.pools[self.pool].counters);
         }
     }
 }
@@ -488,11 +546,8 @@ impl<N: Deref<Target = Node>> Drop for Held<N> {
             return;
         };
         let pool = &self.node.pools[self.pool];
-        // A stale one is closed here rather than at its next use, which may be long in coming.
-        let stale = slot.generation != self.node.generation.load(Ordering::Acquire);
-        // It may have been opened while the pools were being closed, and so be of the last generation.
-        if stale || self.node.condition.state() == State::Closed {
-            pool.close_slot(&mut slot);
+        if self.node.is_stale(&slot) {
+            slot.close(&pool.counters);
         }
         if let Err((_, slot)) = self.node.permits.hand_over((self.pool, slot)) {
             pool.give_back(slot);

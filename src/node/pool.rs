@@ -30,6 +30,21 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
+    pub(crate) fn empty() -> Slot {
+        Slot {
+            connection: None,
+            generation: 0,
+            expires: None,
+            used: Instant::now(),
+        }
+    }
+
+    pub(crate) fn close(&mut self, counters: &PoolCounters) {
+        if self.connection.take().is_some() {
+            counters.closed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Whether it may be used at this moment, by its age and its node's generation.
     pub(crate) fn is_current(&self, generation: u64, now: Instant) -> bool {
         self.generation == generation && self.expires.is_none_or(|end| now < end)
@@ -48,12 +63,7 @@ impl r2d2::ManageConnection for Slots {
     type Error = Infallible;
 
     fn connect(&self) -> std::result::Result<Slot, Infallible> {
-        Ok(Slot {
-            connection: None,
-            generation: 0,
-            expires: None,
-            used: Instant::now(),
-        })
+        Ok(Slot::empty())
     }
 
     fn is_valid(&self, _: &mut Slot) -> std::result::Result<(), Infallible> {
@@ -71,10 +81,20 @@ pub(crate) type HeldSlot = r2d2::PooledConnection<Slots>;
 /// A slot out of its pool, and which pool of its node that is.
 pub(crate) type Taken = (usize, HeldSlot);
 
+/// Connections of a pool, or of a shared line.
 #[derive(Default)]
 pub(crate) struct PoolCounters {
     pub(crate) opened: AtomicU64,
     pub(crate) closed: AtomicU64,
+}
+
+impl PoolCounters {
+    /// How many are open at this moment.
+    pub(crate) fn open(&self) -> u64 {
+        let closed = self.closed.load(Ordering::Relaxed);
+        let opened = self.opened.load(Ordering::Relaxed);
+        opened.saturating_sub(closed)
+    }
 }
 
 pub(crate) struct Pool {
@@ -139,12 +159,6 @@ impl Pool {
         self.permits.release();
     }
 
-    pub(crate) fn close_slot(&self, slot: &mut Slot) {
-        if slot.connection.take().is_some() {
-            self.counters.closed.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
     /// Closes the idle connections that `stale` picks, without disturbing the order of the others.
     pub(crate) fn sweep(&self, stale: impl Fn(&Slot) -> bool) {
         let mut held = Vec::new();
@@ -152,7 +166,7 @@ impl Pool {
             match self.take() {
                 Some(mut slot) => {
                     if stale(&slot) {
-                        self.close_slot(&mut slot);
+                        slot.close(&self.counters);
                     }
                     held.push(slot);
                 }
@@ -166,12 +180,5 @@ impl Pool {
         while let Some(slot) = held.pop() {
             self.give_back(slot);
         }
-    }
-
-    /// How many connections are open at this moment.
-    pub(crate) fn open(&self) -> u64 {
-        let closed = self.counters.closed.load(Ordering::Relaxed);
-        let opened = self.counters.opened.load(Ordering::Relaxed);
-        opened.saturating_sub(closed)
     }
 }

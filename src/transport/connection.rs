@@ -69,9 +69,7 @@ impl Connection {
         reply: &mut Reply,
         deadline: Deadline,
     ) -> Result<()> {
-        if self.reader.buffered() > 0 {
-            self.nothing_left_over(reply)?;
-        }
+        self.settle(reply)?;
         self.send(request, deadline)?;
         self.receive(reply, deadline)
     }
@@ -100,9 +98,7 @@ impl Connection {
         reached: &mut Reached,
     ) -> Result<()> {
         *reached = Reached::default();
-        if self.reader.buffered() > 0 {
-            self.nothing_left_over(replies)?;
-        }
+        self.settle(replies)?;
         self.reader.begin_batch(count, replies);
         let result = self
             .send_many(requests, replies, deadline, &mut reached.sent)
@@ -217,13 +213,6 @@ impl Connection {
         self.reader.under_way()
     }
 
-    /// Sends what the kernel takes at once: how many bytes that were.
-    pub(crate) fn send_some(&self, bytes: &[u8]) -> Result<usize> {
-        self.socket
-            .send_some(bytes)
-            .map_err(|error| broken(error, "the request could not be sent in time"))
-    }
-
     /// What its socket waits for in poll(2).
     pub(crate) fn poll_entry(&self, events: i16) -> PollFd {
         self.socket.poll_entry(events)
@@ -232,6 +221,52 @@ impl Connection {
     /// Ends the connection now, copies of the descriptor in forked children included.
     pub(crate) fn hang_up(&self) {
         self.socket.hang_up();
+    }
+
+    /// Makes sure that the next reply will be that of the next request. `reply` is a place for pushes.
+    pub(crate) fn settle(&mut self, reply: &mut Reply) -> Result<()> {
+        match self.reader.buffered() {
+            0 => Ok(()),
+            _ => self.nothing_left_over(reply),
+        }
+    }
+
+    /// Sends what the kernel takes at once; 0 if it takes nothing now.
+    pub(crate) fn send_some(&self, bytes: &[u8]) -> Result<usize> {
+        (self.socket.send_some(bytes))
+            .map_err(|error| broken(error, "the request could not be sent in time"))
+    }
+
+    /// Waits until something can be sent or received.
+    pub(crate) fn wait_either(&self, deadline: Deadline) -> Result<()> {
+        (self.socket.wait_either(deadline))
+            .map_err(|error| broken(error, "the request could not be sent in time"))
+    }
+
+    /// Reads what has arrived, without waiting. `reply` is the one under way.
+    pub(crate) fn take(&mut self, reply: &mut Reply) -> Result<()> {
+        self.take_in(reply)
+            .map_err(|error| broken(error, "no reply came in time"))
+    }
+
+    /// Parses what was read: true when the reply is complete. Pushes are set aside.
+    pub(crate) fn advance(&mut self, reply: &mut Reply) -> Result<bool> {
+        loop {
+            match self.reader.advance(reply)? {
+                Progress::Reply => return Ok(true),
+                Progress::Push => {}
+                Progress::More => return Ok(false),
+            }
+        }
+    }
+
+    /// Reads more, by the deadline. `reply` is the one under way, and may go on after a timeout.
+    pub(crate) fn await_more(&mut self, reply: &mut Reply, deadline: Deadline) -> Result<()> {
+        let socket = &self.socket;
+        self.reader
+            .fill(reply, |to, max| socket.recv(to, max, true, deadline))
+            .map(drop)
+            .map_err(|error| broken(error, "no reply came in time"))
     }
 
     /// True if the server answers a PING by the deadline.
@@ -244,7 +279,7 @@ impl Connection {
     }
 }
 
-fn unasked() -> Error {
+pub(crate) fn unasked() -> Error {
     Error::new(
         ErrorKind::Protocol,
         "the server sent a reply that nobody had asked for",

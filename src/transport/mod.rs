@@ -22,7 +22,7 @@ mod hostile;
 #[cfg(test)]
 mod oracle;
 
-pub(crate) use connection::{Connection, Reached};
+pub(crate) use connection::{Connection, Reached, unasked};
 pub(crate) use dial::{Dialer, connect_error};
 pub(crate) use encode::{arg, command};
 pub(crate) use fault::Limits;
