@@ -1,12 +1,15 @@
-/* GET of 64 bytes on one connection, by hiredis or by redkeep: benches/run.sh runs both in turns.
+/* GET of 64 bytes, by hiredis or by redkeep: benches/run.sh runs both in turns.
  *
- *     hiredis PEER SERVER COUNT [stats]
+ *     hiredis PEER SERVER COUNT [stats | THREADS]
  *
  * PEER is `hiredis` or `redkeep`; SERVER is the path of a unix socket or host:port. Prints one line of name=value:
  * times are in microseconds for each operation, and CPU times are those of this process with all its threads. With
- * `stats`, also how many GETs and other commands the server has counted in that time. */
+ * `stats`, also how many GETs and other commands the server has counted in that time. With a number of threads, these
+ * make COUNT GETs between them, hiredis with a connection for each and redkeep with one manager for all; then `wall` is
+ * what one GET takes of the whole time, and `p50` and `p99` are what callers wait. */
 
 #include <hiredis/hiredis.h>
+#include <pthread.h>
 #include <redkeep.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,6 +86,96 @@ static void redkeep_gets(rk_manager *manager, long count)
     }
 }
 
+/* ---- many threads */
+
+struct worker {
+    pthread_t thread;
+    redisContext *context;
+    rk_manager *manager;
+    pthread_barrier_t *start;
+    float *times;
+    long count;
+};
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec * 1e6 + (double)time.tv_nsec / 1e3;
+}
+
+static void *work(void *arg)
+{
+    struct worker *worker = arg;
+    long i;
+    if (worker->context)
+        hiredis_gets(worker->context, WARM_UP);
+    else
+        redkeep_gets(worker->manager, WARM_UP);
+    pthread_barrier_wait(worker->start);
+    pthread_barrier_wait(worker->start);
+    for (i = 0; i < worker->count; i++) {
+        double before = now();
+        if (worker->context)
+            hiredis_gets(worker->context, 1);
+        else
+            redkeep_gets(worker->manager, 1);
+        worker->times[i] = (float)(now() - before);
+    }
+    return NULL;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+static double cpu_time(void);
+
+static void measure_threads(const char *peer, const char *server, long count, int threads)
+{
+    struct worker *workers = calloc((size_t)threads, sizeof *workers);
+    float *times;
+    pthread_barrier_t start;
+    rk_manager *manager = strcmp(peer, "hiredis") ? keep(server) : NULL;
+    double cpu, wall;
+    int i;
+
+    count -= count % threads;
+    times = malloc((size_t)count * sizeof *times);
+    if (!workers || !times || pthread_barrier_init(&start, NULL, (unsigned)threads + 1))
+        fail(peer, "no memory");
+    for (i = 0; i < threads; i++) {
+        struct worker *worker = &workers[i];
+        worker->count = count / threads;
+        worker->times = times + i * worker->count;
+        worker->start = &start;
+        worker->manager = manager;
+        worker->context = manager ? NULL : dial(server);
+        if (pthread_create(&worker->thread, NULL, work, worker))
+            fail(peer, "no thread");
+    }
+    pthread_barrier_wait(&start);
+    cpu = cpu_time();
+    wall = now();
+    pthread_barrier_wait(&start);
+    for (i = 0; i < threads; i++)
+        pthread_join(workers[i].thread, NULL);
+    wall = now() - wall;
+    cpu = cpu_time() - cpu;
+    qsort(times, (size_t)count, sizeof *times, by_size);
+    printf("peer=%s ops=%ld cpu=%.3f wall=%.3f p50=%.1f p99=%.1f\n", peer, count, cpu / (double)count,
+           wall / (double)count, (double)times[count / 2], (double)times[count * 99 / 100]);
+    for (i = 0; i < threads; i++)
+        if (workers[i].context)
+            redisFree(workers[i].context);
+    rk_manager_free(manager);
+    pthread_barrier_destroy(&start);
+    free(times);
+    free(workers);
+}
+
 /* ---- what is measured */
 
 /* How many commands of this name the server has executed; of all but INFO itself if there is no name. */
@@ -109,6 +202,14 @@ static double seconds(struct timeval time)
     return (double)time.tv_sec + (double)time.tv_usec / 1e6;
 }
 
+/* Of this process with all its threads, in microseconds. */
+static double cpu_time(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (seconds(usage.ru_utime) + seconds(usage.ru_stime)) * 1e6;
+}
+
 int main(int argc, char **argv)
 {
     struct rusage before, after;
@@ -122,14 +223,19 @@ int main(int argc, char **argv)
     int stats;
 
     if (argc < 4 || (strcmp(argv[1], "hiredis") && strcmp(argv[1], "redkeep")))
-        fail("usage", "hiredis|redkeep SOCKET|HOST:PORT COUNT [stats]");
+        fail("usage", "hiredis|redkeep SOCKET|HOST:PORT COUNT [stats | THREADS]");
     count = atol(argv[3]);
-    stats = argc > 4;
+    stats = argc > 4 && !strcmp(argv[4], "stats");
 
     /* Whatever is not measured goes over a connection of its own. */
     other = dial(argv[2]);
     memset(value, 'x', SIZE);
     freeReplyObject(redisCommand(other, "SET %s %b", KEY, value, (size_t)SIZE));
+    if (argc > 4 && !stats) {
+        measure_threads(argv[1], argv[2], count, atoi(argv[4]));
+        redisFree(other);
+        return 0;
+    }
 
     if (!strcmp(argv[1], "hiredis"))
         hiredis_gets(mine = dial(argv[2]), WARM_UP);

@@ -1,4 +1,5 @@
-//! GET of 64 bytes on many threads: redkeep with 16 connections, beside the redis crate under r2d2 with 16.
+//! GET of 64 bytes on many threads: redkeep as it comes (two shared lines), redkeep with 16 connections and no lines, and
+//! the redis crate under r2d2 with 16.
 //!
 //! `cargo bench --bench peers [-- unix]`; QUICK=1 for a short run. The peers take turns, so that what slows one down
 //! slows all. Prints medians over the rounds as Markdown.
@@ -154,23 +155,24 @@ fn main() {
 
     let config = Config::new().url(&url).max_connections(CONNECTIONS);
     let keep = Manager::open_config(&config).expect("a manager");
+    let pooled = Manager::open_config(&config.shared_lines(0)).expect("a manager");
     keep.set("key", vec![b'x'; 64]).expect("an answer");
+    let kept_get = |keep: &Manager| {
+        let value: Option<Vec<u8>> = keep.get("key").expect("an answer");
+        value.map_or(0, |value| value.len())
+    };
     let unchecked = pool(&url, false);
     let checked = pool(&url, true);
-    let peers: [Peer<'_>; 3] = [
-        (
-            "redkeep",
-            Box::new(|| {
-                let value: Option<Vec<u8>> = keep.get("key").expect("an answer");
-                value.map_or(0, |value| value.len())
-            }),
-        ),
+    let peers: [Peer<'_>; 4] = [
+        ("redkeep", Box::new(|| kept_get(&keep))),
+        ("redkeep, pool only", Box::new(|| kept_get(&pooled))),
         ("r2d2, no check", Box::new(|| pooled_get(&unchecked))),
         ("r2d2, as it comes", Box::new(|| pooled_get(&checked))),
     ];
 
     println!(
-        "GET on {CONNECTIONS} connections over {}: medians of {rounds} rounds of {time:?}; in brackets redkeep / peer\n",
+        "GET on {CONNECTIONS} connections over {}: medians of {rounds} rounds of {time:?}; in brackets redkeep / peer, and \
+         redkeep's pool / peer\n",
         if unix { "a unix socket" } else { "TCP" }
     );
     println!("| threads | peer | GET/s | p50 us | p99 us | CPU us/GET | waits/GET |");
@@ -184,8 +186,9 @@ fn main() {
         }
         for ((name, _), theirs) in peers.iter().zip(&figures) {
             let cell = |figure: usize, decimals: usize| {
-                let (value, ours) = (median(theirs, figure), median(&figures[0], figure));
-                format!("{value:.decimals$} ({:.2})", ours / value)
+                let value = median(theirs, figure);
+                let [ours, pool] = [0, 1].map(|peer: usize| median(&figures[peer], figure) / value);
+                format!("{value:.decimals$} ({ours:.2}, {pool:.2})")
             };
             println!(
                 "| {threads} | {name} | {} | {} | {} | {} | {} |",

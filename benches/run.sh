@@ -65,17 +65,18 @@ ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'; }
 
 say() { echo "$@" | tee -a "$report"; }
 
-# $1: what it is called; $2: the server's address.
+# $1: what it is called; $2: the server's address; $3: how many threads, if not one on one processor.
 in_turns() {
-    local what=$1 address=$2 peer round name row median least most
+    local what=$1 address=$2 threads=${3:-} peer round name row median least most
+    local names=${threads:+cpu wall p50 p99}
     local -A medians
     for peer in hiredis redkeep; do : >"$folder/$peer"; done
     for round in $(seq "$rounds"); do
         # Whoever goes second finds another machine; so they change places.
         if ((round % 2)); then set -- hiredis redkeep; else set -- redkeep hiredis; fi
-        for peer; do client "$peer" "$address" "$ops" >>"$folder/$peer"; done
+        for peer; do client "$peer" "$address" "$ops" $threads >>"$folder/$peer"; done
     done
-    for name in cpu user system wall; do
+    for name in ${names:-cpu user system wall}; do
         row="| $what | $name |"
         for peer in hiredis redkeep; do
             read -r median least most < <(values "$name" <"$folder/$peer" | spread)
@@ -100,7 +101,7 @@ allocations() {
     valgrind "$program" "$1" "$socket" "$2" 2>&1 >/dev/null | sed -n 's/.*total heap usage: \([0-9,]*\) allocs.*/\1/p'
 }
 
-"${CC:-gcc}" -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra benches/hiredis.c -o "$program" \
+"${CC:-gcc}" -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -pthread benches/hiredis.c -o "$program" \
     "-I$prefix/include" "-L$prefix/lib" -lredkeep -lhiredis "-Wl,-rpath,$prefix/lib"
 # Before anything is measured.
 cargo bench --no-run
@@ -132,6 +133,23 @@ say "The server counted $(values gets <<<"$counted") GETs and $(values others <<
 say "Allocations by a program with $few calls of rk_get_into: $(allocations redkeep "$few");" \
     "with $many: $(allocations redkeep "$many")."
 say "The same with hiredis: $(allocations hiredis "$few") and $(allocations hiredis "$many")."
+stop_server
+
+# Server and client on all processors, as they come.
+say
+say "## C: GET of 64 bytes over TCP, many threads"
+say
+say "hiredis with a connection for each thread, redkeep with one manager as it comes. Microseconds: \`wall\` is the whole" \
+    "time divided by the number of GETs (its ratio upside down is that of the throughputs), \`p50\` and \`p99\` are what" \
+    "a caller waits. Medians (least - most) of $rounds interleaved rounds of $ops."
+say
+say "| threads | time | hiredis | redkeep | redkeep / hiredis |"
+say "|---:|---|---:|---:|---:|"
+all=0-$(($(nproc) - 1))
+cpu=$all start_server
+for threads in 1 4 16 64; do
+    cpu=$all in_turns "$threads" "$tcp" "$threads"
+done
 stop_server
 
 say
