@@ -133,6 +133,13 @@ typedef struct rk_scan rk_scan;
  */
 typedef struct rk_limiter rk_limiter;
 
+/**
+ * Sessions that live equally long. It keeps its manager alive.
+ *
+ * Thread safety: any number of threads at once.
+ */
+typedef struct rk_sessions rk_sessions;
+
 /* ---- Status and errors --------------------------------------------------------------------------
  *
  * Every function that can fail returns an rk_status: RK_OK, a positive outcome, or a negative error. Whoever wants to
@@ -1125,6 +1132,90 @@ rk_status rk_limiter_reset(const struct rk_limiter *limiter,
                            const char *id,
                            bool *existed,
                            rk_error **err);
+
+/* ---- Sessions -----------------------------------------------------------------------------------
+ *
+ * A session is a JSON object under the key "session:{id}" (the braces are not part of it): "user_id", "created_at"
+ * (seconds since 1970, with a fraction) and the program's data beside them. It expires unless it is touched. Its id is
+ * a random UUID (version 4); whoever knows it has the session. An id of anything but letters, digits, -, _ and ., or
+ * longer than 128, is RK_ERR_ARGUMENT and is not sent.
+ *
+ * The sessions of a user are noted under "user_sessions:{user_id}", which cannot live in the same slot of a cluster as
+ * the sessions themselves: creating and touching are two steps, in such an order that no live session is missing there.
+ */
+
+/** Sessions that live for ttl_seconds (-1: a day) after they were created or last touched. out may not be NULL. */
+rk_status rk_sessions_new(rk_manager *manager,
+                          int64_t ttl_seconds,
+                          struct rk_sessions **out,
+                          rk_error **err);
+
+/** Frees the handle; the sessions stay. NULL is nothing to do. */
+void rk_sessions_free(struct rk_sessions *sessions);
+
+/**
+ * Creates a session. data_json is a JSON object (NULL: an empty one); a field called "user_id" or "created_at" is
+ * RK_ERR_ARGUMENT. id may not be NULL; what it held is overwritten, not freed.
+ */
+rk_status rk_sessions_create(const struct rk_sessions *sessions,
+                             const char *user_id,
+                             const char *data_json,
+                             rk_bytes *id,
+                             rk_error **err);
+
+/**
+ * The whole session as JSON, "user_id" and "created_at" among its fields. RK_NIL if there is no such session, or none
+ * any more. json may not be NULL; what it held is overwritten, not freed.
+ */
+rk_status rk_sessions_get(const struct rk_sessions *sessions,
+                          const char *id,
+                          rk_bytes *json,
+                          rk_error **err);
+
+/**
+ * Sets the fields of data_json, a JSON object, in a session, and takes those out that are null; the others stay as
+ * they are, "user_id", "created_at" and the time that the session has left among them. *existed, which may be NULL, is
+ * false if there is no such session. Nothing that others change meanwhile is lost; RK_ERR_WATCHED if they never leave
+ * off.
+ */
+rk_status rk_sessions_update(const struct rk_sessions *sessions,
+                             const char *id,
+                             const char *data_json,
+                             bool *existed,
+                             rk_error **err);
+
+/**
+ * Lets a session live for the whole time again, from now on. *existed, which may be NULL, is false if there is no such
+ * session.
+ */
+rk_status rk_sessions_touch(const struct rk_sessions *sessions,
+                            const char *id,
+                            bool *existed,
+                            rk_error **err);
+
+/** Deletes a session. *existed, which may be NULL, is false if there was none. */
+rk_status rk_sessions_delete(const struct rk_sessions *sessions,
+                             const char *id,
+                             bool *existed,
+                             rk_error **err);
+
+/**
+ * The ids of a user's live sessions, as a JSON list of strings, in no order. ids_json may not be NULL; what it held is
+ * overwritten, not freed.
+ */
+rk_status rk_sessions_all_of(const struct rk_sessions *sessions,
+                             const char *user_id,
+                             rk_bytes *ids_json,
+                             rk_error **err);
+
+/**
+ * Deletes all sessions of a user; one that is created meanwhile may stay. *deleted, which may be NULL: how many those
+ * were.
+ */
+rk_status rk_sessions_delete_all_of(const struct rk_sessions *sessions,
+                                    const char *user_id,
+                                    int64_t *deleted,
+                                    rk_error **err);
 
 /* ---- Log ----------------------------------------------------------------------------------------
  *

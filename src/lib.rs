@@ -24,6 +24,7 @@
 //! | `ffi` | the C ABI |
 //! | `limiter` | rate limits |
 //! | `lock` | locks with leases, queues and fences |
+//! | `session` | sessions of users |
 //! | `manager` | nodes, background tasks, status, life and death |
 //! | `client` | typed commands, JSON, leases, the lenient view |
 //! | `dispatch` | one request in, one reply out: pick a node, send, repeat where that is safe |
@@ -46,6 +47,7 @@ mod limiter;
 mod lock;
 mod manager;
 mod node;
+mod session;
 mod stats;
 mod sys;
 mod topology;
@@ -60,6 +62,7 @@ pub use error::{Error, ErrorKind, Outcome, Result};
 pub use limiter::{Limiter, Verdict};
 pub use lock::{Held, Lock};
 pub use manager::{Health, LineState, Manager, NodeState, NodeStatus, PoolState, PoolStatus};
+pub use session::Sessions;
 
 /// The redis crate, whose types commands take and return.
 pub use redis;

@@ -24,6 +24,7 @@ use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::fork;
 use crate::transport::{Kind, Reply};
 
+pub(crate) use json::parse;
 pub use lease::Lease;
 pub use lenient::Lenient;
 pub use options::SetOptions;

@@ -34,6 +34,8 @@ mod scan;
 
 mod limiter;
 
+mod session;
+
 mod log;
 
 mod boundary;
