@@ -140,6 +140,13 @@ typedef struct rk_limiter rk_limiter;
  */
 typedef struct rk_sessions rk_sessions;
 
+/**
+ * A namespace of kept results. It keeps its manager alive.
+ *
+ * Thread safety: any number of threads at once; rk_cache_option() only before others use it.
+ */
+typedef struct rk_cache rk_cache;
+
 /* ---- Status and errors --------------------------------------------------------------------------
  *
  * Every function that can fail returns an rk_status: RK_OK, a positive outcome, or a negative error. Whoever wants to
@@ -238,6 +245,10 @@ enum rk_status RK_INT32 {
     RK_ERR_REPLY_TYPE = -301,
     /** A lock was not to be had within the time given to wait for it. */
     RK_ERR_LOCK_TIMEOUT = -310,
+    /** The function whose result was to be cached failed. */
+    RK_ERR_COMPUTE = -320,
+    /** A function asks the cache for what it is itself to compute. */
+    RK_ERR_DEADLOCK = -321,
     /** A fault in redkeep itself. Please report it. */
     RK_ERR_INTERNAL = -400,
     /** The system refused something: descriptors, threads, memory. */
@@ -1216,6 +1227,80 @@ rk_status rk_sessions_delete_all_of(const struct rk_sessions *sessions,
                                     const char *user_id,
                                     int64_t *deleted,
                                     rk_error **err);
+
+/* ---- Cache --------------------------------------------------------------------------------------
+ *
+ * Results of a function, kept by its arguments, which are JSON: the order of an object's keys does not matter. A hit is
+ * one round trip. On a miss the function runs, once for each key in the process and, by a lock, once for each key in
+ * all processes; whoever asks meanwhile waits for its result, or gets its error. What goes wrong with Redis is logged,
+ * and the function runs; only a manager that was closed is an error. The key is "cache:{namespace}:", with these braces,
+ * and the SHA-1 of the arguments: a namespace lives in one slot of a cluster.
+ */
+
+/** A cache of this namespace: any text without braces. out may not be NULL. */
+rk_status rk_cache_new(rk_manager *manager, const char *ns, struct rk_cache **out, rk_error **err);
+
+/** Frees the handle; what is kept stays. NULL is nothing to do. */
+void rk_cache_free(struct rk_cache *cache);
+
+/**
+ * Sets an option. All programs that share a namespace should set the same. Times are seconds, or with their unit
+ * ("500ms").
+ *
+ * "expire": how long a value is kept ("3600").
+ *
+ * "jitter": the share of it, from 0 to 1, by which it is kept less long at most, at random ("0").
+ *
+ * "early": how eagerly a value is computed anew before it expires, by one caller, while the others go on with the one
+ * that is there: 1 is right for most, 0 is never ("0").
+ *
+ * "negative": how long empty results are kept (null, "", [], {}: there is none); otherwise they are not ("off").
+ *
+ * "stale": how long after it has expired a value is still served if the function fails ("off").
+ *
+ * "wait": how long a caller waits for what another computes ("60"); then the status is RK_ERR_TIMEOUT if that is a
+ * thread of this process, and the function runs here too if it is another process.
+ *
+ * "across_processes": whether a function runs in one process at a time for each key; that is two more round trips on a
+ * miss ("true").
+ *
+ * "skip_keys": arguments (keys of the outermost object) that do not matter, with commas between them ("").
+ *
+ * "only_for": a JSON list of conditions, {"kwarg": "state", "operator": "in", "value": ["used"]}, with the operators in,
+ * not in, ==, !=, < and >. Only what is computed for arguments that meet all of them is kept; for others the function
+ * just runs. An argument that is not there counts as null ("[]").
+ */
+rk_status rk_cache_option(struct rk_cache *cache,
+                          const char *name,
+                          const char *value,
+                          rk_error **err);
+
+/**
+ * The value for these arguments: the one that is kept, or what compute makes of them. Compute runs in the caller's
+ * thread, before this returns, and gets args_json as it was given. It fills json_out with rk_bytes_copy() and returns
+ * RK_OK, returns RK_NIL for "there is none" (null), or fails with rk_error_set() and a negative status. What it returns
+ * must be JSON (RK_ERR_JSON). If it asks for what it is itself to compute, directly or by way of others, that call
+ * returns RK_ERR_DEADLOCK.
+ *
+ * RK_NIL if the value is null. json may not be NULL; what it held is overwritten, not freed.
+ */
+rk_status rk_cache_get_or_compute(const struct rk_cache *cache,
+                                  const char *args_json,
+                                  int32_t (*compute)(const char *args_json,
+                                                     rk_bytes *json_out,
+                                                     void *userdata,
+                                                     rk_error **err),
+                                  void *userdata,
+                                  rk_bytes *json,
+                                  rk_error **err);
+
+/**
+ * Forgets the value for these arguments; args_json NULL: all values of the namespace, at once. What is being computed at
+ * this moment is not stored.
+ */
+rk_status rk_cache_invalidate(const struct rk_cache *cache,
+                              const char *args_json,
+                              rk_error **err);
 
 /* ---- Log ----------------------------------------------------------------------------------------
  *

@@ -39,6 +39,13 @@ impl Deadline {
     }
 }
 
+/// A random number above 0, up to 1.
+pub(crate) fn share() -> f64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    let random = RandomState::new().build_hasher().finish() >> 11;
+    (random + 1) as f64 / (1u64 << 53) as f64
+}
+
 /// A time picked at random between two, so that many clients do not act in step.
 pub(crate) fn between(least: Duration, most: Duration) -> Duration {
     use std::hash::{BuildHasher, Hasher, RandomState};

@@ -108,6 +108,11 @@ pub enum ErrorKind {
     /// A lock was not to be had within the time given to wait for it.
     LockTimeout,
 
+    /// The function whose result was to be cached failed, or panicked.
+    Compute,
+    /// A function asks the cache for what it is itself to compute.
+    Deadlock,
+
     // Inside.
     /// A fault in redkeep itself, a panic among them.
     Internal,
@@ -189,6 +194,11 @@ impl Error {
 
     pub(crate) fn caused_by(mut self, source: impl StdError + Send + Sync + 'static) -> Error {
         self.0.source = Some(Arc::new(source));
+        self
+    }
+
+    pub(crate) fn caused_by_any(mut self, source: Box<dyn StdError + Send + Sync>) -> Error {
+        self.0.source = Some(source.into());
         self
     }
 

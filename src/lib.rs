@@ -22,6 +22,7 @@
 //! | room | what it does |
 //! |---|---|
 //! | `ffi` | the C ABI |
+//! | `cache` | results of functions |
 //! | `limiter` | rate limits |
 //! | `lock` | locks with leases, queues and fences |
 //! | `session` | sessions of users |
@@ -36,6 +37,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("redkeep runs on Linux");
 
+mod cache;
 mod client;
 mod clock;
 mod config;
@@ -54,6 +56,7 @@ mod topology;
 mod transport;
 mod worker;
 
+pub use cache::{Cache, Operator};
 pub use client::{
     Client, Lease, Lenient, Pipeline, Replies, Scan, Script, SetOptions, Transaction,
 };

@@ -516,3 +516,37 @@ fn a_child_that_lives_on_does_not_hold_up_the_end_of_an_embedded_server() {
     // SAFETY: our own child, which has nothing to say.
     unsafe { libc::kill(child.pid, libc::SIGKILL) };
 }
+
+#[test]
+fn a_child_computes_for_itself_what_its_parent_computes() {
+    if !alone("a_child_computes_for_itself_what_its_parent_computes") {
+        return;
+    }
+    let server = Server::start();
+    let keep = open(&server);
+    let (started, has_started) = std::sync::mpsc::channel();
+    let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+    let cache = keep.cache("rows").across_processes(false);
+    thread::scope(|scope| {
+        let cache = &cache;
+        let parent = scope.spawn(move || {
+            cache.get_or_compute(&1, || {
+                started.send(()).expect("the main thread waits");
+                may_go_on.recv().expect("the main thread says so");
+                Ok::<_, redkeep::Error>("parent".to_owned())
+            })
+        });
+        has_started.recv_timeout(PATIENCE).expect("it computes");
+        let child = Child::run(|| {
+            let made = || Ok::<_, redkeep::Error>("child".to_owned());
+            match cache.get_or_compute(&1, made) {
+                Ok(text) if text == "child" => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        });
+        child.join();
+        go_on.send(()).expect("it waits for that");
+        let made = parent.join().expect("no panic");
+        assert_eq!(made.expect("a value"), "parent");
+    });
+}

@@ -216,7 +216,8 @@ impl Client {
     pub(crate) fn swallow(&self, what: &str, error: &Error) {
         let loud = match self.dispatch_if_made() {
             Some(dispatch) => dispatch.counters.swallow(),
-            None => true,
+            // Switched off on purpose is no news.
+            None => error.kind() != ErrorKind::Disabled,
         };
         if loud {
             log::warn!(target: "redkeep", "{what}: {error}");

@@ -62,6 +62,16 @@ impl rk_bytes {
         rk_bytes::new(copy)
     }
 
+    /// Takes back what a callback of the program was given to fill.
+    pub(super) fn take(self, c: Caller<'_>) -> Option<Vec<u8>> {
+        // `new` made them one longer than they say.
+        let room = ptr::slice_from_raw_parts_mut(self.data, self.len + 1);
+        let data = (!self.data.is_null()).then(|| c.take(room)).flatten()?;
+        let mut bytes = data.into_vec();
+        bytes.truncate(self.len);
+        Some(bytes)
+    }
+
     /// JSON text of something of ours.
     pub(super) fn json(value: &impl serde::Serialize) -> Result<rk_bytes> {
         let text = serde_json::to_vec(value).map_err(|why| {

@@ -106,6 +106,11 @@ pub enum rk_status {
     /// A lock was not to be had within the time given to wait for it.
     RK_ERR_LOCK_TIMEOUT = -310,
 
+    /// The function whose result was to be cached failed.
+    RK_ERR_COMPUTE = -320,
+    /// A function asks the cache for what it is itself to compute.
+    RK_ERR_DEADLOCK = -321,
+
     /// A fault in redkeep itself. Please report it.
     RK_ERR_INTERNAL = -400,
     /// The system refused something: descriptors, threads, memory.
@@ -210,6 +215,8 @@ statuses! {
     StoredJson => RK_ERR_STORED_JSON
     ReplyType => RK_ERR_REPLY_TYPE
     LockTimeout => RK_ERR_LOCK_TIMEOUT
+    Compute => RK_ERR_COMPUTE
+    Deadlock => RK_ERR_DEADLOCK
 
     Internal => RK_ERR_INTERNAL
     System => RK_ERR_SYSTEM

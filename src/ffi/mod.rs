@@ -36,6 +36,8 @@ mod limiter;
 
 mod session;
 
+mod cache;
+
 mod log;
 
 mod boundary;

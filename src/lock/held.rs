@@ -61,6 +61,11 @@ impl Held {
         self.hold.fence
     }
 
+    /// The key of that counter: who has a lock for each of many things, and reads no fence, may let it expire.
+    pub(crate) fn fence_key(&self) -> &str {
+        self.hold.terms.keys.fence()
+    }
+
     /// Gives the lock back. True if it was still ours until now; false if it was lost before. With more than one guard,
     /// the last does it.
     pub fn release(mut self) -> Result<bool> {

@@ -44,6 +44,13 @@ impl Keys {
     }
 }
 
+impl Keys {
+    /// The first helper.
+    pub(crate) fn fence(&self) -> &str {
+        &self.all[1]
+    }
+}
+
 impl ToRedisArgs for Keys {
     fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
         self.all
