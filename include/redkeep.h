@@ -147,6 +147,21 @@ typedef struct rk_sessions rk_sessions;
  */
 typedef struct rk_cache rk_cache;
 
+/**
+ * An event that was polled. What is read from it is borrowed until rk_event_free().
+ *
+ * Thread safety: one thread at a time. It is independent of its subscriber, and may be handed to another thread.
+ */
+typedef struct rk_event rk_event;
+
+/**
+ * Listens to channels and patterns. It keeps its manager alive. In a fork of the process that made it every call on it
+ * is RK_ERR_CLOSED.
+ *
+ * Thread safety: any number of threads at the same time. Only rk_subscriber_free() must be the last call on it.
+ */
+typedef struct rk_subscriber rk_subscriber;
+
 /* ---- Status and errors --------------------------------------------------------------------------
  *
  * Every function that can fail returns an rk_status: RK_OK, a positive outcome, or a negative error. Whoever wants to
@@ -773,6 +788,32 @@ rk_status rk_mset(rk_manager *manager,
                   rk_error **err);
 
 /**
+ * Sends a message to whoever subscribes to the channel now. *receivers becomes how many those were (on a cluster, on
+ * one node); it may be NULL. The message is kept nowhere, and is not repeated when it is not known whether it was sent.
+ */
+rk_status rk_publish(rk_manager *manager,
+                     const char *channel,
+                     const void *data,
+                     size_t data_len,
+                     int64_t *receivers,
+                     rk_error **err);
+
+/** As rk_publish(), with a JSON text, a C string, after checking that it is JSON (RK_ERR_JSON). */
+rk_status rk_publish_json(rk_manager *manager,
+                          const char *channel,
+                          const char *json,
+                          int64_t *receivers,
+                          rk_error **err);
+
+/** As rk_publish(), to a sharded channel, which belongs to the slot of its name. Servers from 7.0 on have them. */
+rk_status rk_publish_sharded(rk_manager *manager,
+                             const char *channel,
+                             const void *data,
+                             size_t data_len,
+                             int64_t *receivers,
+                             rk_error **err);
+
+/**
  * Any command, its name first. *out becomes the reply, to be freed with rk_reply_free(): a nil is RK_OK and a reply of
  * type RK_REPLY_NIL, an error of the server is a negative status and no reply. A command that blocks in the server
  * (BLPOP, XREAD BLOCK) has its own time and "command_timeout" beyond that. out may be NULL if the reply is not wanted.
@@ -1301,6 +1342,175 @@ rk_status rk_cache_get_or_compute(const struct rk_cache *cache,
 rk_status rk_cache_invalidate(const struct rk_cache *cache,
                               const char *args_json,
                               rk_error **err);
+
+/* ---- Publish and subscribe ----------------------------------------------------------------------
+ *
+ * A subscriber listens to channels, to patterns of them and to sharded channels, which are added and removed while it
+ * runs. What is published is either polled (rk_subscriber_poll(), and a descriptor for epoll), or handed to callbacks:
+ * one or the other for one subscriber. To publish, see rk_publish().
+ *
+ * When the connection is lost it is made anew, and everything is subscribed to again. What was published meanwhile is
+ * lost; each subscription is told so once, by an event of type RK_EVENT_GAP or the callback of rk_subscriber_on_gap(),
+ * in its place among the messages.
+ */
+
+/** What an event tells. */
+enum rk_event_type RK_INT32 {
+    /** Nothing: the event is NULL. */
+    RK_EVENT_NONE = 0,
+    /** A message was published. */
+    RK_EVENT_MESSAGE = 1,
+    /** The connection was lost and is there again: what was published meanwhile is lost to this subscription. */
+    RK_EVENT_GAP = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum rk_event_type rk_event_type;
+#else
+typedef int32_t rk_event_type;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/** Makes a subscriber that listens to nothing yet. out may not be NULL. */
+rk_status rk_subscriber_new(rk_manager *manager, struct rk_subscriber **out, rk_error **err);
+
+/**
+ * Ends its subscriptions and frees it. It waits for the callbacks that are running, unless it is called in one of them:
+ * then their userdata is freed when the last one returns. Its descriptor is closed. NULL is nothing to do.
+ */
+void rk_subscriber_free(struct rk_subscriber *subscriber);
+
+/**
+ * Sets an option by its name:
+ *
+ * "queue_limit": how many messages may wait to be polled or handled, "10000" unless set; for all of a polled
+ * subscriber, for each channel or pattern of one with callbacks.
+ *
+ * "queue_bytes": how many bytes of messages may wait in the same way, about, "67108864" unless set. One message may
+ * wait however large it is.
+ *
+ * "overflow": what happens to a message for which there is no room: "drop_oldest" (unless set) makes room for it,
+ * "drop_newest" drops it. rk_subscriber_stats_json() counts what was dropped.
+ *
+ * RK_ERR_UNKNOWN_PROPERTY for another name, RK_ERR_BAD_VALUE for another value.
+ */
+rk_status rk_subscriber_option(struct rk_subscriber *subscriber,
+                               const char *name,
+                               const char *value,
+                               rk_error **err);
+
+/**
+ * Subscribes to a channel, and returns when the server has confirmed it: what is published from then on comes. Waits
+ * "command_timeout" at most. Adding what was added before does nothing. A refusal (RK_ERR_NO_PERMISSION where an ACL
+ * forbids the channel) leaves the other subscriptions alone.
+ */
+rk_status rk_subscriber_add(struct rk_subscriber *subscriber,
+                            const char *channel,
+                            rk_error **err);
+
+/**
+ * As rk_subscriber_add(), to all channels whose names match: "?" is any character, "*" any number of them, "[ab]" one of
+ * these. A message whose channel matches several of its subscriptions comes once for each.
+ */
+rk_status rk_subscriber_add_pattern(struct rk_subscriber *subscriber,
+                                    const char *pattern,
+                                    rk_error **err);
+
+/** As rk_subscriber_add(), to a sharded channel, which belongs to the slot of its name; see rk_publish_sharded(). */
+rk_status rk_subscriber_add_sharded(struct rk_subscriber *subscriber,
+                                    const char *channel,
+                                    rk_error **err);
+
+/**
+ * Ends the subscription to a channel; RK_NIL if there is none. What waits of it is forgotten. A callback that runs at
+ * this moment is not waited for.
+ */
+rk_status rk_subscriber_remove(struct rk_subscriber *subscriber,
+                               const char *channel,
+                               rk_error **err);
+
+/** As rk_subscriber_remove(), for a pattern. */
+rk_status rk_subscriber_remove_pattern(struct rk_subscriber *subscriber,
+                                       const char *pattern,
+                                       rk_error **err);
+
+/** As rk_subscriber_remove(), for a sharded channel. */
+rk_status rk_subscriber_remove_sharded(struct rk_subscriber *subscriber,
+                                       const char *channel,
+                                       rk_error **err);
+
+/**
+ * Has every message handed to cb, in the manager's worker threads (property "workers"): one after the other for each
+ * channel or pattern added, at the same time for different ones. It is set once, before anything is added; after
+ * that, or after polling, RK_ERR_CONFLICT.
+ *
+ * channel is the one published to; data are len bytes, with no zero behind them. Both live as long as the call. cb may
+ * call the library, rk_subscriber_free() of this subscriber too. It must return, and not leave by longjmp().
+ *
+ * userdata_free (NULL: none) is called with userdata exactly once: when the subscriber was freed and no callback runs
+ * any more, or at once if this call fails.
+ */
+rk_status rk_subscriber_on_message(struct rk_subscriber *subscriber,
+                                   void (*cb)(const char *channel,
+                                              const void *data,
+                                              size_t len,
+                                              void *userdata),
+                                   void *userdata,
+                                   void (*userdata_free)(void *userdata),
+                                   rk_error **err);
+
+/**
+ * Has cb called for every gap, in its place among the messages of that subscription: channel is the channel, or the
+ * pattern, that was subscribed to. Otherwise as rk_subscriber_on_message(), without which it is of no use.
+ */
+rk_status rk_subscriber_on_gap(struct rk_subscriber *subscriber,
+                               void (*cb)(const char *channel, void *userdata),
+                               void *userdata,
+                               void (*userdata_free)(void *userdata),
+                               rk_error **err);
+
+/**
+ * The next event, waiting for it timeout_ms at most: 0 only looks, -1 waits without end. RK_NIL and NULL if nothing came;
+ * RK_ERR_CLOSED when the manager was closed; RK_ERR_CONFLICT for a subscriber with callbacks. Free the event with
+ * rk_event_free(). out may not be NULL.
+ */
+rk_status rk_subscriber_poll(struct rk_subscriber *subscriber,
+                             int64_t timeout_ms,
+                             struct rk_event **out,
+                             rk_error **err);
+
+/**
+ * A descriptor for select(), poll() or epoll, which is readable while there is something to poll, RK_ERR_CLOSED among
+ * it. It belongs to the subscriber: neither read nor close it. -1 for NULL, for a subscriber with callbacks, and when
+ * the system has no descriptor left.
+ */
+int rk_subscriber_fd(const struct rk_subscriber *subscriber);
+
+/**
+ * What the subscriber has seen so far, as JSON. Fields are added, never removed: subscriptions (now), received
+ * (messages that came from the server), delivered (messages and gaps that were polled or handed to a callback), dropped
+ * (messages for which there was no room), gaps, failed (always 0 in C), waiting (now). json may not be NULL; what it
+ * held is overwritten, not freed.
+ */
+rk_status rk_subscriber_stats_json(struct rk_subscriber *subscriber,
+                                   rk_bytes *json,
+                                   rk_error **err);
+
+/** What the event tells; RK_EVENT_NONE for NULL. */
+rk_event_type rk_event_kind(const struct rk_event *event);
+
+/** The channel: of a message the one published to, of a gap the one subscribed to (NULL if that was a pattern). */
+const char *rk_event_channel(const struct rk_event *event);
+
+/** The pattern that was subscribed to; NULL if it was a channel. */
+const char *rk_event_pattern(const struct rk_event *event);
+
+/** What was published: *len bytes, with no zero behind them. NULL and 0 for anything but a message. len may be NULL. */
+const void *rk_event_data(const struct rk_event *event,
+                          size_t *len);
+
+/** Frees an event. NULL is nothing to do. */
+void rk_event_free(struct rk_event *event);
 
 /* ---- Log ----------------------------------------------------------------------------------------
  *

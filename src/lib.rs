@@ -26,6 +26,7 @@
 //! | `limiter` | rate limits |
 //! | `lock` | locks with leases, queues and fences |
 //! | `session` | sessions of users |
+//! | `pubsub` | subscribers: events polled, or handed to handlers |
 //! | `manager` | nodes, background tasks, status, life and death |
 //! | `client` | typed commands, JSON, leases, the lenient view |
 //! | `dispatch` | one request in, one reply out: pick a node, send, repeat where that is safe |
@@ -49,6 +50,7 @@ mod limiter;
 mod lock;
 mod manager;
 mod node;
+mod pubsub;
 mod session;
 mod stats;
 mod sys;
@@ -65,6 +67,7 @@ pub use error::{Error, ErrorKind, Outcome, Result};
 pub use limiter::{Limiter, Verdict};
 pub use lock::{Held, Lock};
 pub use manager::{Health, LineState, Manager, NodeState, NodeStatus, PoolState, PoolStatus};
+pub use pubsub::{Event, Gap, HandlerResult, Overflow, Published, Subscriber, SubscriberStats};
 pub use session::Sessions;
 
 /// The redis crate, whose types commands take and return.

@@ -220,6 +220,37 @@ impl Client {
         self.run("MSET", Class::Repeatable, pack, nothing)
     }
 
+    /// Sends a message to whoever subscribes to the channel now; how many those were (on a cluster, on one node). It is
+    /// kept nowhere. Not repeated when it is not known whether it was sent.
+    ///
+    /// ```
+    /// # fn main() -> redkeep::Result<()> {
+    /// # let keep = redkeep::Manager::open("embedded://")?;
+    /// assert_eq!(keep.publish("news", "hello")?, 0);   // nobody listens
+    /// # Ok(()) }
+    /// ```
+    pub fn publish(&self, channel: impl ToRedisArgs, data: impl ToRedisArgs) -> Result<i64> {
+        let pack = |to: &mut Packer<'_>| {
+            to.one("channel", &channel)?;
+            to.one("data", &data)
+        };
+        self.run("PUBLISH", Class::Once, pack, integer)
+    }
+
+    /// As [`publish`](Client::publish), to a sharded channel, which belongs to the slot of its name. Servers from 7.0 on
+    /// have them.
+    pub fn publish_sharded(
+        &self,
+        channel: impl ToRedisArgs,
+        data: impl ToRedisArgs,
+    ) -> Result<i64> {
+        let pack = |to: &mut Packer<'_>| {
+            to.key(&channel)?;
+            to.one("data", &data)
+        };
+        self.run("SPUBLISH", Class::Once, pack, integer)
+    }
+
     /// Asks the configured node for a sign of life.
     pub fn ping(&self) -> Result<()> {
         self.run("PING", Class::Read, |_| Ok(()), nothing)

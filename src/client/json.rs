@@ -34,13 +34,7 @@ impl Client {
         value: &T,
         options: SetOptions,
     ) -> Result<bool> {
-        let text = serde_json::to_vec(value).map_err(|why| {
-            Error::new(
-                ErrorKind::Json,
-                format!("the value cannot be written as JSON: {why}"),
-            )
-        })?;
-        self.set_with(key, text, options)
+        self.set_with(key, written(value)?, options)
     }
 
     /// Reads a value stored as JSON; none if there is no such key.
@@ -58,17 +52,23 @@ impl Client {
         text: &str,
         options: SetOptions,
     ) -> Result<bool> {
-        serde_json::from_str::<IgnoredAny>(text).map_err(|why| {
-            Error::new(
-                ErrorKind::Json,
-                format!(
-                    "the text is not JSON (line {}, column {})",
-                    why.line(),
-                    why.column()
-                ),
-            )
-        })?;
+        check(text)?;
         self.set_with(key, text, options)
+    }
+
+    /// As [`publish`](Client::publish), with a value of any serde type, sent as JSON.
+    pub fn publish_json<T: Serialize + ?Sized>(
+        &self,
+        channel: impl ToRedisArgs,
+        value: &T,
+    ) -> Result<i64> {
+        self.publish(channel, written(value)?)
+    }
+
+    /// Publishes a text after checking that it is JSON.
+    pub(crate) fn publish_json_text(&self, channel: impl ToRedisArgs, text: &str) -> Result<i64> {
+        check(text)?;
+        self.publish(channel, text)
     }
 
     /// Reads a value as the text that is stored, after checking that it is JSON; none if there is no such key.
@@ -92,6 +92,29 @@ impl Client {
             Ok(Some(read(reply)))
         })
     }
+}
+
+fn written<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|why| {
+        Error::new(
+            ErrorKind::Json,
+            format!("the value cannot be written as JSON: {why}"),
+        )
+    })
+}
+
+fn check(text: &str) -> Result<()> {
+    let checked = serde_json::from_str::<IgnoredAny>(text);
+    checked.map(|_| ()).map_err(|why| {
+        Error::new(
+            ErrorKind::Json,
+            format!(
+                "the text is not JSON (line {}, column {})",
+                why.line(),
+                why.column()
+            ),
+        )
+    })
 }
 
 /// JSON text that came from the server.

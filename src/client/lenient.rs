@@ -136,6 +136,16 @@ impl Lenient {
         self.or(None, self.client.get_json(key))
     }
 
+    /// As [`Client::publish`]; 0 on an error.
+    pub fn publish(&self, channel: impl ToRedisArgs, data: impl ToRedisArgs) -> i64 {
+        self.or(0, self.client.publish(channel, data))
+    }
+
+    /// As [`Client::publish_json`]; 0 on an error.
+    pub fn publish_json<T: Serialize + ?Sized>(&self, channel: impl ToRedisArgs, value: &T) -> i64 {
+        self.or(0, self.client.publish_json(channel, value))
+    }
+
     /// As [`Client::command`]; none on an error.
     pub fn command<T: FromRedisValue>(&self, args: impl ToRedisArgs) -> Option<T> {
         self.or(None, self.client.command(args).map(Some))

@@ -430,6 +430,69 @@ pub unsafe extern "C" fn rk_mset(
     })
 }
 
+/// Sends a message to whoever subscribes to the channel now. *receivers becomes how many those were (on a cluster, on
+/// one node); it may be NULL. The message is kept nowhere, and is not repeated when it is not known whether it was sent.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rk_publish(
+    manager: *mut rk_manager,
+    channel: *const c_char,
+    data: *const c_void,
+    data_len: usize,
+    receivers: *mut i64,
+    err: *mut *mut rk_error,
+) -> rk_status {
+    // SAFETY: the arguments are as the header asks.
+    let c = unsafe { Caller::trusted() };
+    let receivers = c.out(receivers, "receivers", 0);
+    c.run(err, || {
+        let manager = c.manager(manager)?;
+        let channel = c.string(channel, "channel")?.to_bytes();
+        receivers.set(manager.publish(channel, c.bytes(data, data_len, "data")?)?);
+        Ok(rk_status::RK_OK)
+    })
+}
+
+/// As rk_publish(), with a JSON text, a C string, after checking that it is JSON (RK_ERR_JSON).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rk_publish_json(
+    manager: *mut rk_manager,
+    channel: *const c_char,
+    json: *const c_char,
+    receivers: *mut i64,
+    err: *mut *mut rk_error,
+) -> rk_status {
+    // SAFETY: the arguments are as the header asks.
+    let c = unsafe { Caller::trusted() };
+    let receivers = c.out(receivers, "receivers", 0);
+    c.run(err, || {
+        let manager = c.manager(manager)?;
+        let channel = c.string(channel, "channel")?.to_bytes();
+        receivers.set(manager.publish_json_text(channel, c.text(json, "json")?)?);
+        Ok(rk_status::RK_OK)
+    })
+}
+
+/// As rk_publish(), to a sharded channel, which belongs to the slot of its name. Servers from 7.0 on have them.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rk_publish_sharded(
+    manager: *mut rk_manager,
+    channel: *const c_char,
+    data: *const c_void,
+    data_len: usize,
+    receivers: *mut i64,
+    err: *mut *mut rk_error,
+) -> rk_status {
+    // SAFETY: the arguments are as the header asks.
+    let c = unsafe { Caller::trusted() };
+    let receivers = c.out(receivers, "receivers", 0);
+    c.run(err, || {
+        let manager = c.manager(manager)?;
+        let channel = c.string(channel, "channel")?.to_bytes();
+        receivers.set(manager.publish_sharded(channel, c.bytes(data, data_len, "data")?)?);
+        Ok(rk_status::RK_OK)
+    })
+}
+
 /// Any command, its name first. *out becomes the reply, to be freed with rk_reply_free(): a nil is RK_OK and a reply of
 /// type RK_REPLY_NIL, an error of the server is a negative status and no reply. A command that blocks in the server
 /// (BLPOP, XREAD BLOCK) has its own time and "command_timeout" beyond that. out may be NULL if the reply is not wanted.

@@ -38,6 +38,9 @@ mod session;
 
 mod cache;
 
+mod pubsub;
+
 mod log;
 
 mod boundary;
+mod userdata;

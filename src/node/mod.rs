@@ -4,14 +4,12 @@ mod condition;
 mod fleet;
 mod health;
 mod leases;
-// Locks, pub/sub and the near cache hang on it.
 mod line;
 mod line_batch;
 mod line_call;
 #[cfg(test)]
 mod line_model;
 mod lines;
-#[allow(dead_code)]
 pub(crate) mod listener;
 mod permits;
 mod pool;
@@ -141,7 +139,6 @@ impl Node {
     }
 
     /// The node's push connection, for whoever wants to subscribe. Refused at once while the node is down.
-    #[allow(dead_code)]
     pub(crate) fn listener(&self) -> Result<&Listener> {
         self.admit()?;
         Ok(&self.listener)
