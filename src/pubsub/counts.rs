@@ -1,6 +1,6 @@
 //! What a subscriber counts.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
@@ -33,9 +33,24 @@ pub(super) struct Counts {
     pub(super) gaps: AtomicU64,
     pub(super) failed: AtomicU64,
     pub(super) waiting: AtomicU64,
+    /// That messages are dropped has been told.
+    told: AtomicBool,
 }
 
 impl Counts {
+    /// Tells once in the log that messages are dropped. Called without a lock: whoever listens to the log may be slow.
+    pub(super) fn tell_of_drops(&self) {
+        let news = self.dropped.load(Ordering::Relaxed) > 0
+            && !self.told.load(Ordering::Relaxed)
+            && !self.told.swap(true, Ordering::Relaxed);
+        if news {
+            log::warn!(
+                target: "redkeep",
+                "a subscriber is too slow for what is published: messages are dropped"
+            );
+        }
+    }
+
     pub(super) fn told(&self, subscriptions: usize) -> SubscriberStats {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         SubscriberStats {

@@ -143,6 +143,8 @@ impl Polled {
         if *live {
             self.inbox.push(event());
         }
+        drop(live);
+        self.inbox.shared.counts.tell_of_drops();
     }
 }
 

@@ -63,6 +63,8 @@ impl Lane {
             // Where there are no workers any more, the manager was closed.
             state.busy = self.hand_over().is_ok();
         }
+        drop(state);
+        counts.tell_of_drops();
     }
 
     fn hand_over(&self) -> Result<()> {

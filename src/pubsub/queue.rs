@@ -64,9 +64,7 @@ impl Queue {
         let bytes = limits.bytes.load(Ordering::Relaxed);
         // One message has room in an empty queue, however large it is.
         while self.messages > 0 && (self.messages >= messages || self.bytes + weight > bytes) {
-            if counts.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
-                log::warn!(target: "redkeep", "a subscriber is too slow for what is published: messages are dropped");
-            }
+            counts.dropped.fetch_add(1, Ordering::Relaxed);
             if limits.newest.load(Ordering::Relaxed) {
                 return false;
             }
