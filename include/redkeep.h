@@ -433,6 +433,28 @@ rk_status rk_config_get(const struct rk_config *config,
 /** Every property with its value, as a JSON object. Passwords are masked. json may not be NULL. */
 rk_status rk_config_dump(const struct rk_config *config, rk_bytes *json, rk_error **err);
 
+/**
+ * Sets who is asked for the user name and the password at each connect, in place of the properties "password" and
+ * "credentials_file": cb answers with what is valid now, such as a token that is renewed every hour. It fills password,
+ * and username unless that is the configured one, with rk_bytes_copy(), and returns RK_OK; or it fails with
+ * rk_error_set(), and returns another status: then whoever needed the connection gets an RK_ERR_AUTH with that text.
+ * The library frees both. Another call sets another cb; cb NULL: nobody is asked any more.
+ *
+ * cb is called in a thread of the library's own, never twice at the same time for one manager, and whoever waits for
+ * it waits within its own deadline. It may call the library, but should not wait for a connection of the same manager.
+ *
+ * userdata_free (NULL: none) is called with userdata exactly once: when the configuration is freed or has another cb,
+ * every manager that was opened with it is freed, and cb is not running; or at once, if this call fails or cb is NULL.
+ */
+rk_status rk_config_set_credentials_provider(struct rk_config *config,
+                                             int32_t (*cb)(rk_bytes *username,
+                                                           rk_bytes *password,
+                                                           void *userdata,
+                                                           rk_error **err),
+                                             void *userdata,
+                                             void (*userdata_free)(void *userdata),
+                                             rk_error **err);
+
 /** Frees a configuration. NULL is nothing to do. */
 void rk_config_free(struct rk_config *config);
 
@@ -525,6 +547,15 @@ rk_status rk_manager_close_all_pools(struct rk_manager *manager, rk_error **err)
 /** Closes the connections of all nodes, those in use as soon as they come back. The next command opens new ones. */
 rk_status rk_manager_disconnect(struct rk_manager *manager,
                                 rk_error **err);
+
+/**
+ * Replaces every connection by one with the credentials of this moment, after they have changed: those of
+ * rk_config_set_credentials_provider() or of the property "credentials_file". They are tried first, on every node that
+ * is up, within "command_timeout"; where the server does not take them, the status is RK_ERR_AUTH, and everything stays
+ * as it is. Then idle connections are closed at once and those in use when they come back, so that no caller notices.
+ */
+rk_status rk_manager_rotate_credentials(struct rk_manager *manager,
+                                        rk_error **err);
 
 /**
  * Starts the periodic health checks. They run from the start unless the property "health_check_interval" is 0;

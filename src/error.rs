@@ -202,6 +202,11 @@ impl Error {
         self
     }
 
+    /// The cause, if it is of this type.
+    pub(crate) fn cause<T: StdError + 'static>(&self) -> Option<&T> {
+        self.0.source.as_deref()?.downcast_ref()
+    }
+
     /// What kind of thing went wrong.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

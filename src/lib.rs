@@ -33,7 +33,7 @@
 //! | `topology` | which node serves this request |
 //! | `node` | one server: its pools, its health, its idle connections, its push connection |
 //! | `transport` | one socket: dial, greet, encode, read a reply, a deadline on all of it |
-//! | `config`, `error`, `clock`, `fork`, `worker`, `stats`, `sys` | used by all |
+//! | `config`, `error`, `clock`, `fork`, `worker`, `stats`, `sys`, `tls` | used by all |
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("redkeep runs on Linux");
@@ -54,6 +54,7 @@ mod pubsub;
 mod session;
 mod stats;
 mod sys;
+mod tls;
 mod topology;
 mod transport;
 mod worker;
@@ -62,7 +63,7 @@ pub use cache::{Cache, Operator};
 pub use client::{
     Client, Lease, Lenient, Pipeline, Replies, Scan, Script, SetOptions, Transaction,
 };
-pub use config::{Config, ReadFrom};
+pub use config::{Config, Credentials, ReadFrom};
 pub use error::{Error, ErrorKind, Outcome, Result};
 pub use limiter::{Limiter, Verdict};
 pub use lock::{Held, Lock};

@@ -10,6 +10,7 @@
 
 mod address;
 mod complaint;
+mod credentials;
 mod documentation;
 mod dsn;
 mod environment;
@@ -27,6 +28,8 @@ mod url;
 mod value;
 
 pub(crate) use address::{Address, Endpoint};
+pub use credentials::Credentials;
+pub(crate) use credentials::Provider;
 pub use property::Config;
 pub(crate) use secret::Secret;
 pub(crate) use setting::Setting;
@@ -130,7 +133,8 @@ impl Config {
         Json::Object(PROPERTIES.iter().map(masked).collect())
     }
 
-    /// Checks everything that was set, one by one and together, as opening a manager does.
+    /// Checks everything that was set, one by one and together, as opening a manager does, which then reads the
+    /// files that are named.
     ///
     /// ```
     /// use redkeep::{Config, ErrorKind};
@@ -207,6 +211,9 @@ impl fmt::Debug for Config {
             if let Some(value) = (property.shown)(self) {
                 out.field(property.name, &format_args!("{}", mask(property, value)));
             }
+        }
+        if let Some(provider) = &self.credentials_provider {
+            out.field("credentials_provider", provider);
         }
         out.finish()
     }

@@ -1,6 +1,7 @@
 //! The table of properties, from which everything about them comes: the fields of [`Config`] and its builder, set and
 //! get by name, the environment, the parameters of urls, and the documentation.
 
+use super::credentials::Provider;
 use super::rule::Rule;
 use super::value::{ReadFrom, Value};
 use serde_json::Value as Json;
@@ -104,6 +105,8 @@ macro_rules! properties {
         #[derive(Clone, Default)]
         pub struct Config {
             $(pub(super) $name: Option<$held>,)*
+            /// The one thing that is no text.
+            pub(super) credentials_provider: Option<Provider>,
         }
 
         /// The builder: one method for each property.
@@ -122,7 +125,10 @@ macro_rules! properties {
 
             /// What is set here, and for the rest what is set in `base`.
             pub(super) fn over(self, base: Config) -> Config {
-                Config { $($name: self.$name.or(base.$name),)* }
+                Config {
+                    $($name: self.$name.or(base.$name),)*
+                    credentials_provider: self.credentials_provider.or(base.credentials_provider),
+                }
             }
         }
 
@@ -197,6 +203,12 @@ properties! {
         takes: Rule::Text,
         env: "REDIS_PASSWORD",
         secret: true,
+    }
+
+    /// A file that is read at each connect: its first line is the password, or, where it has two, the user name and
+    /// then the password. In place of `password`.
+    credentials_file: String, set by impl Into<String> {
+        takes: Rule::Path,
     }
 
     /// Whether to speak TLS.
@@ -350,7 +362,8 @@ properties! {
         default: "redkeep",
     }
 
-    /// The file of the PEM certificates to trust in place of the system's.
+    /// The file of the PEM certificates to trust in place of the system's. Read once, when a manager is opened, like
+    /// those of the next two.
     tls_ca: String, set by impl Into<String> {
         takes: Rule::Path,
     }

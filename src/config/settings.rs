@@ -1,8 +1,10 @@
 //! Every knob, checked, with its default where it was not set: what the rest of the crate reads.
 
+use super::credentials::Provider;
 use super::property::Config;
 use super::value::ReadFrom;
 use crate::error::{Error, ErrorKind, Result};
+use crate::tls::{self, Tls};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,12 +32,9 @@ pub(crate) struct Settings {
     pub protocol: u8,
     pub max_reply_bytes: usize,
     pub client_name: String,
-    pub tls_ca: Option<PathBuf>,
-    pub tls_cert: Option<PathBuf>,
-    /// There when `tls_cert` is, and only then.
-    pub tls_key: Option<PathBuf>,
-    pub tls_server_name: Option<String>,
-    pub tls_insecure: bool,
+    pub tls: Tls,
+    /// Who is asked for a password at each connect, where the endpoint has none of its own.
+    pub credentials: Option<Provider>,
     /// 0: no near cache.
     pub near_cache_bytes: usize,
 }
@@ -49,6 +48,7 @@ impl Settings {
                 "tls_cert and tls_key belong together: set both of them, or neither",
             ));
         }
+        let credentials = Provider::of(all.credentials_provider, all.credentials_file)?;
         Ok(Settings {
             enabled: needed(all.enabled, "enabled")?,
             pools_per_node: needed(all.pools_per_node, "pools_per_node")?,
@@ -68,13 +68,27 @@ impl Settings {
             protocol: needed(all.protocol, "protocol")?,
             max_reply_bytes: needed(all.max_reply_bytes, "max_reply_bytes")?,
             client_name: needed(all.client_name, "client_name")?,
-            tls_ca: all.tls_ca.map(PathBuf::from),
-            tls_cert: all.tls_cert.map(PathBuf::from),
-            tls_key: all.tls_key.map(PathBuf::from),
-            tls_server_name: all.tls_server_name,
-            tls_insecure: needed(all.tls_insecure, "tls_insecure")?,
+            tls: Tls::new(tls::Options {
+                ca: all.tls_ca.map(PathBuf::from),
+                cert: all.tls_cert.map(PathBuf::from),
+                key: all.tls_key.map(PathBuf::from),
+                server_name: all.tls_server_name,
+                insecure: needed(all.tls_insecure, "tls_insecure")?,
+            }),
+            credentials,
             near_cache_bytes: needed(all.near_cache_bytes, "near_cache_bytes")?,
         })
+    }
+}
+
+impl Settings {
+    /// Reads the files that are named, for the first time.
+    pub(crate) fn open(&self) -> Result<()> {
+        self.tls.open()?;
+        match &self.credentials {
+            Some(provider) => provider.open(),
+            None => Ok(()),
+        }
     }
 }
 

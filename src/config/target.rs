@@ -28,6 +28,17 @@ pub(crate) enum Target {
     },
 }
 
+impl Target {
+    fn has_password(&self) -> bool {
+        match self {
+            Target::One(endpoint) => endpoint.password.is_some(),
+            Target::Embedded => false,
+            Target::Sentinel { password, .. } => password.is_some(),
+            Target::Cluster { seeds } => seeds.iter().any(|seed| seed.password.is_some()),
+        }
+    }
+}
+
 /// A configuration, checked and complete.
 #[derive(Clone, Debug)]
 pub(crate) struct Resolved {
@@ -55,6 +66,12 @@ impl Config {
             (_, name) => place.into_target(name.clone().unwrap_or_default()),
         };
         let settings = Settings::of(all)?;
+        if settings.credentials.is_some() && target.has_password() {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "a password was set, and also who is asked for one (credentials_file, or a credentials provider)",
+            ));
+        }
         Ok(Resolved { target, settings })
     }
 

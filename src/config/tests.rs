@@ -99,6 +99,7 @@ fn table() -> Vec<Row<'static>> {
         ),
         ("username", None, TEXTS, BAD_TEXTS),
         ("password", None, TEXTS, BAD_TEXTS),
+        ("credentials_file", None, TEXTS, BAD_TEXTS),
         ("ssl", Some("false"), FLAGS, BAD_FLAGS),
         ("enabled", Some("true"), FLAGS, BAD_FLAGS),
         ("use_cluster", Some("false"), FLAGS, BAD_FLAGS),
@@ -381,23 +382,29 @@ fn the_builder_and_the_names_say_the_same() {
         .near_cache_bytes(1);
     built.validate().unwrap();
     let mut named = Config::new();
-    for property in PROPERTIES {
+    // It excludes the password; one of the two is enough here.
+    let all = PROPERTIES
+        .iter()
+        .filter(|one| one.name != "credentials_file");
+    for property in all {
         let text = built.get(property.name).unwrap().unwrap();
         named.set(property.name, &text).unwrap();
     }
     assert_eq!(format!("{built:?}"), format!("{named:?}"));
+    let both = built.clone().credentials_file("file");
+    assert_eq!(kind(both.validate()), ErrorKind::Conflict);
 
     let settings = built.settings().unwrap();
     assert_eq!(settings.health_check_interval, None);
     assert_eq!(settings.cleanup_interval, Some(Duration::from_secs(3)));
     assert_eq!(settings.read_from, ReadFrom::Nearest);
-    assert_eq!(settings.tls_key.unwrap().to_str(), Some("key"));
+    assert_eq!(settings.tls.options.key.unwrap().to_str(), Some("key"));
 }
 
 #[test]
 fn settings_have_the_defaults() {
     let settings = Config::new().settings().unwrap();
-    assert!(settings.enabled && settings.retry_on_timeout && !settings.tls_insecure);
+    assert!(settings.enabled && settings.retry_on_timeout && !settings.tls.options.insecure);
     assert_eq!(
         (
             settings.pools_per_node,
@@ -424,7 +431,11 @@ fn settings_have_the_defaults() {
     assert_eq!(settings.max_reply_bytes, 512 << 20);
     assert_eq!(settings.client_name, "redkeep");
     assert_eq!(
-        (settings.tls_ca, settings.tls_cert, settings.tls_server_name),
+        (
+            settings.tls.options.ca,
+            settings.tls.options.cert,
+            settings.tls.options.server_name
+        ),
         (None, None, None)
     );
     assert_eq!(settings.near_cache_bytes, 0);

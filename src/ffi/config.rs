@@ -3,13 +3,15 @@
 //! A configuration is a set of properties, each with a name and a text as its value: "url", "max_connections",
 //! "command_timeout" and the others that rk_config_dump() lists. What is not set has its default.
 
-use std::ffi::c_char;
+use std::ffi::{c_char, c_void};
 use std::ptr;
 
-use crate::config::Config;
+use crate::config::{Config, Credentials};
+use crate::error::{Error, Result};
 use crate::ffi::boundary::{Caller, quietly};
-use crate::ffi::bytes::rk_bytes;
+use crate::ffi::bytes::{rk_bytes, rk_bytes_free};
 use crate::ffi::error::{rk_error, rk_status};
+use crate::ffi::userdata::Userdata;
 
 /// A configuration. A manager takes a copy of it when opened, so it can be freed or changed afterwards.
 ///
@@ -103,6 +105,104 @@ pub unsafe extern "C" fn rk_config_dump(
         json.wanted()?;
         json.set(rk_bytes::json(&config.0.dump())?);
         Ok(rk_status::RK_OK)
+    })
+}
+
+/// Sets who is asked for the user name and the password at each connect, in place of the properties "password" and
+/// "credentials_file": cb answers with what is valid now, such as a token that is renewed every hour. It fills password,
+/// and username unless that is the configured one, with rk_bytes_copy(), and returns RK_OK; or it fails with
+/// rk_error_set(), and returns another status: then whoever needed the connection gets an RK_ERR_AUTH with that text.
+/// The library frees both. Another call sets another cb; cb NULL: nobody is asked any more.
+///
+/// cb is called in a thread of the library's own, never twice at the same time for one manager, and whoever waits for
+/// it waits within its own deadline. It may call the library, but should not wait for a connection of the same manager.
+///
+/// userdata_free (NULL: none) is called with userdata exactly once: when the configuration is freed or has another cb,
+/// every manager that was opened with it is freed, and cb is not running; or at once, if this call fails or cb is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rk_config_set_credentials_provider(
+    config: *mut rk_config,
+    cb: Option<
+        unsafe extern "C" fn(
+            username: *mut rk_bytes,
+            password: *mut rk_bytes,
+            userdata: *mut c_void,
+            err: *mut *mut rk_error,
+        ) -> i32,
+    >,
+    userdata: *mut c_void,
+    userdata_free: Option<unsafe extern "C" fn(userdata: *mut c_void)>,
+    err: *mut *mut rk_error,
+) -> rk_status {
+    // SAFETY: the arguments are as the header asks.
+    let c = unsafe { Caller::trusted() };
+    // Before anything can fail.
+    let userdata = Userdata::new(userdata, userdata_free);
+    c.run(err, || {
+        let config = c.handle_mut(config, "config")?;
+        let before = std::mem::take(&mut config.0);
+        config.0 = match cb {
+            None => before.no_credentials_provider(),
+            Some(cb) => before.credentials_provider(move || {
+                let (mut username, mut password) = (Answer::default(), Answer::default());
+                let mut failed = ptr::null_mut();
+                // SAFETY: the caller gave a function of this type, and userdata that any thread may use; the outputs
+                // outlive the call.
+                let status = unsafe {
+                    cb(
+                        &mut username.0,
+                        &mut password.0,
+                        userdata.get(),
+                        &mut failed,
+                    )
+                };
+                // SAFETY: an error that cb set, which nobody else knows.
+                let failed = unsafe { Caller::trusted() }.take(failed);
+                match (status, failed) {
+                    (0, _) => credentials(&username, &password),
+                    (_, Some(error)) => Err(error.into_error()),
+                    (status, None) => Err(Error::argument(format!("it returned {status}"))),
+                }
+            }),
+        };
+        Ok(rk_status::RK_OK)
+    })
+}
+
+/// Bytes that a callback fills, freed behind it.
+struct Answer(rk_bytes);
+
+impl Default for Answer {
+    fn default() -> Answer {
+        Answer(rk_bytes::NONE)
+    }
+}
+
+impl Answer {
+    fn text(&self, name: &str) -> Result<Option<&str>> {
+        // SAFETY: nothing, or what rk_bytes_copy() made, which lives as long as this.
+        let bytes = unsafe { Caller::trusted() }.bytes(self.0.data.cast(), self.0.len, name)?;
+        let text = std::str::from_utf8(bytes)
+            .map_err(|_| Error::argument(format!("{name}: it is not UTF-8")))?;
+        Ok(Some(text).filter(|text| !text.is_empty()))
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe { rk_bytes_free(&mut self.0) }
+    }
+}
+
+fn credentials(username: &Answer, password: &Answer) -> Result<Credentials> {
+    let Some(password) = password.text("password")? else {
+        return Err(Error::argument("password: it was left empty"));
+    };
+    let credentials = Credentials::new(password);
+    Ok(match username.text("username")? {
+        Some(name) => credentials.username(name),
+        None => credentials,
     })
 }
 

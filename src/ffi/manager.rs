@@ -274,6 +274,23 @@ pub unsafe extern "C" fn rk_manager_disconnect(
     })
 }
 
+/// Replaces every connection by one with the credentials of this moment, after they have changed: those of
+/// rk_config_set_credentials_provider() or of the property "credentials_file". They are tried first, on every node that
+/// is up, within "command_timeout"; where the server does not take them, the status is RK_ERR_AUTH, and everything stays
+/// as it is. Then idle connections are closed at once and those in use when they come back, so that no caller notices.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rk_manager_rotate_credentials(
+    manager: *mut rk_manager,
+    err: *mut *mut rk_error,
+) -> rk_status {
+    // SAFETY: the arguments are as the header asks.
+    let c = unsafe { Caller::trusted() };
+    c.run(err, || {
+        c.manager(manager)?.rotate_credentials()?;
+        Ok(rk_status::RK_OK)
+    })
+}
+
 /// Starts the periodic health checks. They run from the start unless the property "health_check_interval" is 0;
 /// starting what runs does nothing.
 #[unsafe(no_mangle)]

@@ -79,6 +79,7 @@ impl Manager {
                 "Redis is switched off (property enabled, ENABLE_REDIS)",
             )));
         }
+        resolved.settings.open()?;
         let settings = Arc::new(resolved.settings);
         let (target, embedded) = match resolved.target {
             Target::Embedded => {
@@ -156,6 +157,36 @@ impl Manager {
                 node.purge();
             }
         }
+    }
+
+    /// Replaces every connection by one with the credentials of this moment, after they have changed: those of
+    /// [`credentials_provider`](Config::credentials_provider) or of `credentials_file`. They are tried first, on every
+    /// node that is up, within `command_timeout`; where the server does not take them, that is the error (of kind
+    /// [`Auth`](ErrorKind::Auth)), and everything stays as it is. Then idle connections are closed at once and those
+    /// in use when they come back, so that no caller notices.
+    ///
+    /// ```no_run
+    /// # fn main() -> redkeep::Result<()> {
+    /// use redkeep::{Config, Manager};
+    ///
+    /// let keep = Manager::open_config(&Config::new().credentials_file("/run/secrets/redis"))?;
+    /// // ... the file has changed
+    /// keep.rotate_credentials()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn rotate_credentials(&self) -> Result<()> {
+        let deadline = Deadline::after(self.timeout()?);
+        let fleet = &self.live()?.topology.fleet;
+        for node in fleet.nodes() {
+            if node.condition.state() == State::Up {
+                node.try_login(deadline)?;
+            }
+        }
+        for node in fleet.nodes() {
+            node.condition.pardon();
+            node.purge();
+        }
+        Ok(())
     }
 
     /// Adds a node, and waits at most `connect_timeout` for it to answer. A node that does not answer now is added

@@ -23,9 +23,15 @@ pub(crate) enum State {
 }
 
 /// A down node is dialled again this long after the last try, at random in between.
-pub(crate) fn pause() -> Duration {
-    clock::between(Duration::from_millis(500), Duration::from_millis(800))
+fn pause() -> Duration {
+    clock::between(LEAST, Duration::from_millis(800))
 }
+
+const LEAST: Duration = Duration::from_millis(500);
+
+/// One that turns us away is dialled again after twice that, and so on, up to this many times as much: trying a
+/// password over and over looks like an attack, and some servers take it for one.
+const LONGEST: u32 = 16;
 
 /// At most one line in the log per node within this time, however often it changes its mind.
 const LOG_PAUSE: Duration = Duration::from_secs(10);
@@ -40,6 +46,36 @@ pub(crate) struct Detail {
     /// The last connection was broken off while it was made.
     stumbled: bool,
     logged: Option<Instant>,
+    /// The last one to dial was turned away.
+    barred: Option<Barred>,
+}
+
+/// The server refused our login, or TLS with it failed: nothing that goes away by trying again at once.
+#[derive(Clone)]
+struct Barred {
+    why: Error,
+    since: Instant,
+    /// When the next one may dial.
+    until: Instant,
+    /// How often in a row, less one.
+    again: u32,
+}
+
+impl Barred {
+    fn pause(&self) -> Duration {
+        pause() * 2u32.saturating_pow(self.again).min(LONGEST)
+    }
+}
+
+impl Detail {
+    fn pause(&self) -> Duration {
+        self.barred.as_ref().map_or_else(pause, Barred::pause)
+    }
+}
+
+/// Whether the fault is one of what we say of ourselves, or of what we want of the server.
+fn turned_away(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Auth | ErrorKind::Tls)
 }
 
 pub(crate) struct Condition {
@@ -85,9 +121,65 @@ impl Condition {
 
     /// What is known of it no longer counts: the next caller finds out. Closed pools stay closed.
     pub(crate) fn forget(&self) {
-        let _detail = lock(&self.detail);
+        let mut detail = lock(&self.detail);
+        detail.barred = None;
         if self.state() != State::Closed {
             self.store(State::Untried);
+        }
+    }
+
+    /// What was refused may be accepted now: the next caller finds out.
+    pub(crate) fn pardon(&self) {
+        match self.state() {
+            State::Down => self.forget(),
+            _ => lock(&self.detail).barred = None,
+        }
+    }
+
+    /// When a node that failed just now is to be tried again.
+    pub(crate) fn pause(&self) -> Duration {
+        lock(&self.detail).pause()
+    }
+
+    /// Whether a caller may dial now. While the server turns us away, one may every now and then, and the others get
+    /// its error.
+    pub(crate) fn may_dial(&self) -> Result<()> {
+        let mut detail = lock(&self.detail);
+        let pause = detail.pause();
+        match &mut detail.barred {
+            Some(barred) if Instant::now() < barred.until => Err(barred.why.clone()),
+            Some(barred) => {
+                barred.until = Instant::now() + pause;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Somebody tried to dial, and this came of it.
+    pub(crate) fn dialled(&self, result: std::result::Result<(), &Error>) {
+        let mut detail = lock(&self.detail);
+        match result {
+            Ok(()) => detail.barred = None,
+            Err(error) if turned_away(error) => {
+                let now = Instant::now();
+                let again = match &detail.barred {
+                    None => 0,
+                    // Several who dialled at the same time count as one.
+                    Some(barred) if now - barred.since < LEAST => barred.again,
+                    Some(barred) => barred.again.saturating_add(1),
+                };
+                let why = error.clone();
+                let mut barred = Barred {
+                    why,
+                    since: now,
+                    until: now,
+                    again,
+                };
+                barred.until += barred.pause();
+                detail.barred = Some(barred);
+            }
+            Err(_) => {}
         }
     }
 
@@ -109,8 +201,18 @@ impl Condition {
                 let now = Instant::now();
                 if !watched && detail.next_try.is_none_or(|time| time <= now) {
                     // One caller tries; until it knows more, the others go on failing at once.
-                    detail.next_try = Some(now + pause());
+                    detail.next_try = Some(now + detail.pause());
+                    if let Some(barred) = &mut detail.barred {
+                        barred.until = now;
+                    }
                     return Ok(());
+                }
+                if let Some(cause) = detail
+                    .last_error
+                    .as_ref()
+                    .filter(|error| turned_away(error))
+                {
+                    return Err(cause.clone());
                 }
                 let error =
                     Error::new(ErrorKind::NoHealthyPools, "the node is down").on_node(&self.node);
@@ -154,7 +256,7 @@ impl Condition {
     pub(crate) fn down(&self, cause: &Error) -> bool {
         let mut detail = lock(&self.detail);
         detail.last_error = Some(cause.clone());
-        detail.next_try = Some(Instant::now() + pause());
+        detail.next_try = Some(Instant::now() + detail.pause());
         if matches!(self.state(), State::Closed | State::Down) {
             return false;
         }

@@ -276,11 +276,13 @@ impl Node {
     }
 
     fn dial(&self, deadline: Deadline) -> Result<Connection> {
+        self.condition.may_dial()?;
         // What ended at a caller's short deadline says nothing about the node.
         let enough = self.dialer.settings.connect_timeout * 4 / 5;
         let patient = deadline.remaining().is_some_and(|left| left >= enough);
         match self.dialer.dial(deadline) {
             Ok(connection) => {
+                self.condition.dialled(Ok(()));
                 self.condition.up(connection.version(), None);
                 Ok(connection)
             }
@@ -295,14 +297,16 @@ impl Node {
     /// What a failure on the way to the node says about it. `patient`: it had all the time that it may take.
     pub(crate) fn judge(&self, error: &Error, patient: bool) {
         use ErrorKind::*;
+        self.condition.dialled(Err(error));
         let is_down = match error.kind() {
             Timeout => patient,
             // The server turns this connection away (it is full, or the password has changed), and may go on with
             // those that it has.
-            Connect | Auth if error.code().is_some() => !self.is_connected(),
+            Auth | Tls => !self.is_connected(),
+            Connect if error.code().is_some() => !self.is_connected(),
             // Broken off while it was made: once is an accident.
             Io => !self.is_connected() && self.condition.stumbles(),
-            Connect | Resolve | Protocol | Auth | Tls => true,
+            Connect | Resolve | Protocol => true,
             // What our own system refuses, or close() ended, is not the node's fault.
             _ => false,
         };
@@ -321,6 +325,15 @@ impl Node {
         if self.condition.down(cause) {
             self.purge();
             self.watch.ring();
+        }
+    }
+
+    /// Tries the credentials of this moment on a connection of its own; an error if the server does not take them.
+    /// What has nothing to do with them is no error here.
+    pub(crate) fn try_login(&self, deadline: Deadline) -> Result<()> {
+        match self.dialer.dial(deadline) {
+            Err(error) if error.kind() == ErrorKind::Auth => Err(error.on_node(&self.name)),
+            _ => Ok(()),
         }
     }
 

@@ -1,23 +1,25 @@
 //! The health check of one node, which never waits: it does what can be done at once and says what it waits for.
 //!
 //! ```text
-//!            due                 looked up            connected            greeted
-//!  Resting ───────► Resolving ─────────► Connecting ─────────► Greeting ─────────► Asking ── PONG ──► Resting
-//!     │    due, and the connection of the last time is still there                   ▲
-//!     └──────────────────────────────────────────────────────────────────────────────┘
+//!            due                 looked up            connected          TLS agreed          greeted
+//!  Resting ───────► Resolving ─────────► Connecting ─────────► Securing ─────────► Greeting ───────► Asking ──► PONG
+//!     │    due, and the connection of the last time is still there                                     ▲
+//!     └────────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::config::Address;
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::Node;
-use crate::node::condition::{self, State};
+use crate::node::condition::State;
 use crate::sys::{PollFd, READABLE, WRITABLE};
 use crate::transport::{
-    Handshake, Limits, Lookup, Peer, Progress, Reader, Reply, Socket, command, connect_error,
+    Asked, Handshake, Limits, Lookup, Peer, Progress, Reader, Reply, Socket, command,
+    connect_error, tls_error,
 };
 
 /// A probe reads nothing larger than a greeting's answer.
@@ -34,8 +36,10 @@ struct Link {
 
 enum Stage {
     Resting,
-    Resolving(Arc<Lookup>),
+    /// The name, where there is one, and the credentials, where they are asked for.
+    Resolving(Option<Arc<Lookup>>),
     Connecting(Socket, Vec<SocketAddr>),
+    Securing(Socket),
     Greeting(Link, Box<Handshake>),
     Asking(Link),
 }
@@ -44,6 +48,9 @@ pub(crate) struct Probe {
     pub(crate) node: Arc<Node>,
     stage: Stage,
     link: Option<Link>,
+    /// The node's generation when the link was made.
+    generation: u64,
+    login: Option<Arc<Asked>>,
     /// When the next check begins, while resting.
     due: Instant,
     /// When the check under way has failed, otherwise.
@@ -60,6 +67,8 @@ impl Probe {
             node,
             stage: Stage::Resting,
             link: None,
+            generation: 0,
+            login: None,
             due: first,
             limit: first,
             asked: first,
@@ -81,6 +90,7 @@ impl Probe {
     pub(crate) fn poll_entry(&self) -> Option<PollFd> {
         match &self.stage {
             Stage::Connecting(socket, _) => Some(socket.poll_entry(WRITABLE)),
+            Stage::Securing(socket) => Some(socket.poll_entry(READABLE)),
             Stage::Greeting(link, _) | Stage::Asking(link) => {
                 Some(link.socket.poll_entry(READABLE))
             }
@@ -98,7 +108,7 @@ impl Probe {
     /// A caller found the node down: the next check comes soon.
     pub(crate) fn hurry(&mut self, now: Instant) {
         if matches!(self.stage, Stage::Resting) && self.node.condition.state() == State::Down {
-            self.due = self.due.min(now + condition::pause());
+            self.due = self.due.min(now + self.node.condition.pause());
         }
     }
 
@@ -110,6 +120,10 @@ impl Probe {
             }
             let settings = &self.node.dialer.settings;
             self.limit = now + settings.connect_timeout.min(settings.command_timeout);
+            let generation = self.node.generation.load(Ordering::Acquire);
+            if std::mem::replace(&mut self.generation, generation) != generation {
+                self.link = None;
+            }
             self.on_old_link = self.link.is_some();
         } else if now >= self.limit {
             let late = Error::new(ErrorKind::Timeout, "no answer to a health check in time");
@@ -136,7 +150,7 @@ impl Probe {
 
     fn failed(&mut self, error: Error, now: Instant) {
         self.node.judge(&error.on_node(&self.node.name), true);
-        self.withdraw(now + condition::pause());
+        self.withdraw(now + self.node.condition.pause());
     }
 
     /// Goes from stage to stage until one has to wait (false), or the node has answered (true).
@@ -144,12 +158,12 @@ impl Probe {
         loop {
             match std::mem::replace(&mut self.stage, Stage::Resting) {
                 Stage::Resting => self.stage = self.begin(now)?,
-                Stage::Resolving(lookup) => match self.looked_up(&lookup) {
-                    None => {
+                Stage::Resolving(lookup) => match self.looked_up(lookup.as_deref()) {
+                    Some(found) if self.has_login() => self.stage = self.connect(found?)?,
+                    _ => {
                         self.stage = Stage::Resolving(lookup);
                         return Ok(false);
                     }
-                    Some(found) => self.stage = self.connect(found?, now)?,
                 },
                 Stage::Connecting(socket, rest) => match ready(&socket)? {
                     false => {
@@ -157,10 +171,17 @@ impl Probe {
                         return Ok(false);
                     }
                     true => match socket.connected() {
-                        Ok(()) => self.stage = self.greet(socket, now)?,
+                        Ok(()) => self.stage = self.connected(socket)?,
                         Err(error) if rest.is_empty() => return Err(connect_error(error)),
-                        Err(_) => self.stage = self.connect(rest, now)?,
+                        Err(_) => self.stage = self.connect(rest)?,
                     },
+                },
+                Stage::Securing(socket) => match socket.shake().map_err(tls_error)? {
+                    false => {
+                        self.stage = Stage::Securing(socket);
+                        return Ok(false);
+                    }
+                    true => self.stage = self.greet(socket, now)?,
                 },
                 Stage::Greeting(mut link, mut handshake) => {
                     while !handshake.is_done() {
@@ -171,6 +192,7 @@ impl Probe {
                         handshake.absorb(&link.reply)?;
                     }
                     self.version = handshake.version();
+                    self.node.condition.dialled(Ok(()));
                     // The PING went out together with the greeting.
                     self.stage = Stage::Asking(link);
                 }
@@ -193,23 +215,30 @@ impl Probe {
             self.asked = now;
             return Ok(Stage::Asking(link));
         }
-        match &self.node.dialer.endpoint.address {
-            Address::Unix(_) => self.connect(Vec::new(), now),
-            Address::Tcp { host, .. } => {
-                Ok(Stage::Resolving(self.node.dialer.resolver.begin(host)))
-            }
+        let dialer = &self.node.dialer;
+        self.login = dialer.begin_login();
+        Ok(Stage::Resolving(match &dialer.endpoint.address {
+            Address::Unix(_) => None,
+            Address::Tcp { host, .. } => Some(dialer.resolver.begin(host)),
+        }))
+    }
+
+    fn looked_up(&self, lookup: Option<&Lookup>) -> Option<Result<Vec<SocketAddr>>> {
+        match (&self.node.dialer.endpoint.address, lookup) {
+            (Address::Tcp { host, port }, Some(lookup)) => lookup.answer(host, *port),
+            _ => Some(Ok(Vec::new())),
         }
     }
 
-    fn looked_up(&self, lookup: &Lookup) -> Option<Result<Vec<SocketAddr>>> {
-        match &self.node.dialer.endpoint.address {
-            Address::Tcp { host, port } => lookup.answer(host, *port),
-            Address::Unix(_) => Some(Ok(Vec::new())),
-        }
+    /// Whether the credentials are there, or none are wanted.
+    fn has_login(&self) -> bool {
+        self.login
+            .as_ref()
+            .is_none_or(|asked| asked.answer().is_some())
     }
 
     /// Begins to connect to the first address that does not fail at once.
-    fn connect(&mut self, mut found: Vec<SocketAddr>, now: Instant) -> Result<Stage> {
+    fn connect(&mut self, mut found: Vec<SocketAddr>) -> Result<Stage> {
         let dialer = &self.node.dialer;
         loop {
             let next = (!found.is_empty()).then(|| found.remove(0));
@@ -221,7 +250,7 @@ impl Probe {
                 }
             };
             match Socket::begin(&peer, dialer.settings.command_timeout, &dialer.lifeline) {
-                Ok((socket, true)) => return self.greet(socket, now),
+                Ok((socket, true)) => return self.connected(socket),
                 Ok((socket, false)) => return Ok(Stage::Connecting(socket, found)),
                 Err(error) if found.is_empty() => return Err(connect_error(error)),
                 Err(_) => {}
@@ -229,8 +258,16 @@ impl Probe {
         }
     }
 
+    fn connected(&self, mut socket: Socket) -> Result<Stage> {
+        if let Some(session) = self.node.dialer.session()? {
+            socket.begin_tls(session);
+        }
+        Ok(Stage::Securing(socket))
+    }
+
     fn greet(&mut self, socket: Socket, now: Instant) -> Result<Stage> {
-        let handshake = self.node.dialer.handshake();
+        let given = self.login.take().and_then(|asked| asked.answer());
+        let handshake = self.node.dialer.handshake(given.transpose()?.as_ref());
         let mut link = Link {
             socket,
             reader: Reader::new(Limits {

@@ -9,6 +9,7 @@ use crate::clock::Deadline;
 use crate::config::Settings;
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::sys::PollFd;
+use crate::tls::Failure;
 use crate::transport::encode;
 use crate::transport::fault::Limits;
 use crate::transport::handshake::Handshake;
@@ -50,7 +51,7 @@ impl Connection {
 
     pub(crate) fn greet(&mut self, mut handshake: Handshake, deadline: Deadline) -> Result<()> {
         // Whatever becomes of the greeting, the caller's command has not been sent.
-        let not_sent = |error: Error| error.outcome_is(Outcome::NotSent);
+        let not_sent = |error: Error| refused_tls(error).outcome_is(Outcome::NotSent);
         self.send(handshake.bytes(), deadline).map_err(not_sent)?;
         let mut reply = Reply::new();
         while !handshake.is_done() {
@@ -286,13 +287,32 @@ pub(crate) fn unasked() -> Error {
     )
 }
 
+/// In TLS 1.3 a server refuses our certificate, or that there is none, only when the handshake is over for us. And a
+/// server that speaks nothing but TLS answers a plain greeting with an alert.
+fn refused_tls(error: Error) -> Error {
+    if let Some(failure) = error.cause::<io::Error>().and_then(Failure::inside) {
+        return Error::new(ErrorKind::Tls, failure.to_string());
+    }
+    match error.kind() {
+        ErrorKind::Protocol if error.message().contains("\"\\x15\\x03") => Error::new(
+            ErrorKind::Tls,
+            "the server speaks TLS on this port: it takes rediss:// or the property ssl",
+        ),
+        _ => error,
+    }
+}
+
 /// Names what ended a connection, with an outcome of Unknown: part of a request may have been executed.
 fn broken(error: io::Error, late: &str) -> Error {
     let named = match error.kind() {
         io::ErrorKind::TimedOut => Error::new(ErrorKind::Timeout, late),
-        io::ErrorKind::UnexpectedEof => {
-            Error::new(ErrorKind::Io, "the server closed the connection")
-        }
+        io::ErrorKind::UnexpectedEof => Error::new(
+            ErrorKind::Io,
+            match error.get_ref() {
+                Some(how) => how.to_string(),
+                None => "the server closed the connection".to_owned(),
+            },
+        ),
         io::ErrorKind::OutOfMemory => Error::new(ErrorKind::System, "no memory for the reply"),
         _ => Error::new(ErrorKind::Io, "the connection broke").caused_by(error),
     };

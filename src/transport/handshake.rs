@@ -1,6 +1,6 @@
 //! What is said first on a new connection, in one write, and what the answers mean.
 
-use crate::config::{Endpoint, Secret};
+use crate::config::{Credentials, Endpoint, Secret};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::transport::encode;
 use crate::transport::reply::{Kind, Reply};
@@ -30,17 +30,27 @@ pub(crate) struct Handshake {
 }
 
 impl Handshake {
-    pub(crate) fn new(endpoint: &Endpoint, protocol: u8, client_name: &str) -> Handshake {
+    /// `given`: the credentials that were asked for, in place of those of the endpoint.
+    pub(crate) fn new(
+        endpoint: &Endpoint,
+        given: Option<&Credentials>,
+        protocol: u8,
+        client_name: &str,
+    ) -> Handshake {
+        let password = given
+            .map(Credentials::secret)
+            .or(endpoint.password.as_ref());
+        let username = given.and_then(Credentials::user);
         let mut it = Handshake {
             bytes: Vec::with_capacity(256),
             steps: Vec::with_capacity(6),
             answered: 0,
             version: None,
-            password: endpoint.password.clone(),
+            password: password.cloned(),
             refusal: None,
         };
-        if let Some(password) = &endpoint.password {
-            match &endpoint.username {
+        if let Some(password) = password {
+            match username.or(endpoint.username.as_deref()) {
                 Some(user) => it.say(
                     Step::Auth,
                     &["AUTH".as_ref(), user.as_ref(), password.reveal().as_ref()],
@@ -113,6 +123,10 @@ impl Handshake {
                     _ => error,
                 };
                 return Err(error.outcome_is(Outcome::NotSent));
+            }
+            // It wants a password, and we have none: nothing but that would ever be answered.
+            (Step::Hello, Some(text)) if text.starts_with(b"NOAUTH") => {
+                return Err(Error::from_server(text).outcome_is(Outcome::NotSent));
             }
             (_, Some(text)) => self.refusal = Some(text.to_vec()),
             (_, None) => {}

@@ -5,14 +5,13 @@ mod dial;
 mod encode;
 mod fault;
 mod handshake;
+mod login;
 mod nest;
 mod number;
 mod reader;
 mod reply;
 mod resolve;
 mod socket;
-#[path = "no_tls.rs"]
-mod tls;
 mod value;
 
 #[cfg(test)]
@@ -23,10 +22,11 @@ mod hostile;
 mod oracle;
 
 pub(crate) use connection::{Connection, Reached, unasked};
-pub(crate) use dial::{Dialer, connect_error};
+pub(crate) use dial::{Dialer, connect_error, tls_error};
 pub(crate) use encode::{arg, command};
 pub(crate) use fault::Limits;
 pub(crate) use handshake::Handshake;
+pub(crate) use login::Asked;
 pub(crate) use reader::{Progress, Reader};
 pub(crate) use reply::{Entry, Kind, Reply};
 pub(crate) use resolve::{Lookup, Resolver};

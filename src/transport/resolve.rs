@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fork::{self, lock};
 use crate::sys;
 use crate::transport::Lifeline;
+use crate::transport::login::Desk;
 use crate::worker::Latch;
 
 /// How often a waiter looks whether its manager was closed meanwhile.
@@ -46,6 +47,8 @@ impl Lookup {
 #[derive(Default)]
 pub(crate) struct Resolver {
     in_flight: Mutex<HashMap<String, Arc<Lookup>>>,
+    /// The other thing that is asked for on the way to a connection.
+    pub(super) desk: Desk,
 }
 
 impl Resolver {

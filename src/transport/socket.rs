@@ -17,6 +17,7 @@ use socket2::{Domain, SockAddr, TcpKeepalive, Type};
 use crate::clock::Deadline;
 use crate::fork::lock;
 use crate::sys::{self, READABLE, Sleep, WRITABLE};
+use crate::tls::Session;
 
 /// A read may sleep this much past its deadline rather than spend a system call on being exact.
 const SLACK: Duration = Duration::from_millis(20);
@@ -71,6 +72,7 @@ pub(crate) struct Socket {
     inner: Arc<socket2::Socket>,
     /// What SO_RCVTIMEO is set to.
     patience: Duration,
+    tls: Option<Box<Session>>,
 }
 
 impl Socket {
@@ -103,7 +105,15 @@ impl Socket {
             Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => false,
             Err(error) => return Err(error),
         };
-        Ok((Socket { inner, patience }, connected))
+        let tls = None;
+        Ok((
+            Socket {
+                inner,
+                patience,
+                tls,
+            },
+            connected,
+        ))
     }
 
     /// The outcome of a connect that was begun, once the socket is writable.
@@ -142,6 +152,32 @@ impl Socket {
         Ok(socket)
     }
 
+    /// Speaks TLS from here on, once the handshake is over.
+    pub(crate) fn begin_tls(&mut self, session: Session) {
+        self.tls = Some(Box::new(session));
+    }
+
+    /// Goes on with the TLS handshake as far as it goes without waiting; true when it is over.
+    pub(crate) fn shake(&self) -> io::Result<bool> {
+        match &self.tls {
+            None => Ok(true),
+            Some(tls) => tls.shake(self.inner.as_fd()),
+        }
+    }
+
+    /// The whole TLS handshake, by the deadline.
+    pub(crate) fn finish_tls(&self, deadline: Deadline) -> io::Result<()> {
+        while !self.shake()? {
+            self.wait(READABLE, deadline)?;
+        }
+        Ok(())
+    }
+
+    /// Whether bytes that were taken over to be sent are still here: then a wait for anything waits for them too.
+    fn has_unsent(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.has_unsent())
+    }
+
     /// Waits until something can be sent or received.
     pub(crate) fn wait_either(&self, deadline: Deadline) -> io::Result<()> {
         self.wait(READABLE | WRITABLE, deadline)
@@ -158,10 +194,7 @@ impl Socket {
             let Some(left) = deadline.remaining() else {
                 return Err(Io::TimedOut.into());
             };
-            match sys::poll(
-                &mut [sys::poll_entry(self.inner.as_fd(), events)],
-                Some(left),
-            ) {
+            match sys::poll(&mut [self.poll_entry(events)], Some(left)) {
                 Ok(0) => {}
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == Io::Interrupted => {}
@@ -170,8 +203,12 @@ impl Socket {
         }
     }
 
-    /// Sends what the kernel takes at once; 0 if it takes nothing now.
+    /// Sends what the kernel takes at once; 0 if it takes nothing now. Over TLS some may be taken over that goes a
+    /// little later, with whatever is called next.
     pub(crate) fn send_some(&self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(tls) = &self.tls {
+            return tls.write(self.inner.as_fd(), bytes);
+        }
         loop {
             match sys::send(self.inner.as_fd(), bytes, Sleep::Never) {
                 Err(error) if error.kind() == Io::Interrupted => {}
@@ -194,7 +231,15 @@ impl Socket {
                 n => *sent += n,
             }
         }
-        Ok(())
+        match &self.tls {
+            None => Ok(()),
+            Some(tls) => {
+                while !tls.flush(self.inner.as_fd())? {
+                    self.wait(WRITABLE, deadline)?;
+                }
+                Ok(())
+            }
+        }
     }
 
     /// Receives what has arrived, without waiting; WouldBlock if nothing has. An end of the stream is an error.
@@ -211,7 +256,7 @@ impl Socket {
         deadline: Deadline,
     ) -> io::Result<usize> {
         let whole = |left: Duration| left + SLACK >= self.patience;
-        if first && deadline.remaining().is_some_and(whole) {
+        if first && deadline.remaining().is_some_and(whole) && !self.has_unsent() {
             match self.recv_once(to, max, Sleep::Allowed) {
                 // SO_RCVTIMEO ran out; the loop below settles what is left of the deadline.
                 Err(error) if error.kind() == Io::WouldBlock => {}
@@ -229,7 +274,11 @@ impl Socket {
 
     fn recv_once(&self, to: &mut Vec<u8>, max: usize, sleep: Sleep) -> io::Result<usize> {
         loop {
-            match sys::recv(self.inner.as_fd(), to, max, sleep) {
+            let received = match &self.tls {
+                None => sys::recv(self.inner.as_fd(), to, max, sleep),
+                Some(tls) => tls.read(self.inner.as_fd(), to, max, sleep),
+            };
+            match received {
                 Ok(0) => return Err(Io::UnexpectedEof.into()),
                 // Restarting would begin SO_RCVTIMEO anew, so the caller decides by its deadline.
                 Err(error) if error.kind() == Io::Interrupted && sleep == Sleep::Allowed => {
@@ -248,6 +297,18 @@ impl Socket {
     }
 
     pub(crate) fn poll_entry(&self, events: i16) -> sys::PollFd {
+        let events = match self.has_unsent() {
+            true => events | WRITABLE,
+            false => events,
+        };
         sys::poll_entry(self.inner.as_fd(), events)
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Some(tls) = &self.tls {
+            tls.say_goodbye(self.inner.as_fd());
+        }
     }
 }

@@ -9,12 +9,14 @@ mod proxy;
 mod script;
 mod server;
 mod spawn;
+mod tls;
 mod wait;
 
 pub use alone::{alone, descriptors, is_alone, myself, threads};
 pub use proxy::{Fault, Proxy, Way};
 pub use script::{Answer, Peer, polite};
 pub use server::Server;
+pub use tls::Authority;
 pub use wait::{PATIENCE, came_true, wait_for, wait_until};
 
 /// Texts that occur nowhere by chance: what is given as a secret must not turn up in errors, logs or dumps.

@@ -18,6 +18,8 @@ use super::wait::{PATIENCE, wait_for};
 pub struct Server {
     folder: PathBuf,
     port: u16,
+    /// Besides the plain one, where it speaks TLS.
+    tls_port: Option<u16>,
     options: Vec<String>,
     child: Option<Child>,
     /// The ids of our own connections, which `connections()` leaves out. They start anew with the server.
@@ -31,9 +33,21 @@ impl Server {
 
     /// With options as on the command line: `Server::with(&["--requirepass", "x"])`.
     pub fn with(options: &[&str]) -> Server {
+        Server::on_ports(options, false)
+    }
+
+    /// With a second port for TLS and the files of its certificate (`Authority::server`), on top of other options.
+    pub fn with_tls(files: &[String], options: &[&str]) -> Server {
+        let mut all: Vec<&str> = files.iter().map(String::as_str).collect();
+        all.extend(options);
+        Server::on_ports(&all, true)
+    }
+
+    fn on_ports(options: &[&str], tls: bool) -> Server {
         let mut server = Server {
             folder: new_folder(),
             port: 0,
+            tls_port: None,
             options: options.iter().map(|&o| o.to_owned()).collect(),
             child: None,
             admins: Mutex::new(Vec::new()),
@@ -41,6 +55,7 @@ impl Server {
         // Somebody else may take the port between our look and the server's bind.
         for _ in 0..20 {
             server.port = free_port();
+            server.tls_port = tls.then(free_port);
             if server.run() {
                 return server;
             }
@@ -63,6 +78,15 @@ impl Server {
     /// `redis://127.0.0.1:port`, without a password even when one is required.
     pub fn url(&self) -> String {
         format!("redis://{}", self.address())
+    }
+
+    pub fn tls_port(&self) -> u16 {
+        self.tls_port.expect("a server that speaks TLS")
+    }
+
+    /// `rediss://localhost:port`.
+    pub fn tls_url(&self) -> String {
+        format!("rediss://localhost:{}", self.tls_port())
     }
 
     /// `unix:///folder/redis.sock`.
@@ -227,6 +251,11 @@ impl Server {
             .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
             .args(["--protected-mode", "no", "--bind", "127.0.0.1"])
             .args(["--port", &self.port.to_string()])
+            .args(
+                self.tls_port
+                    .iter()
+                    .flat_map(|port| ["--tls-port".to_owned(), port.to_string()]),
+            )
             .arg("--unixsocket")
             .arg(self.unix_path())
             .arg("--dir")
@@ -307,7 +336,7 @@ fn free_port() -> u16 {
 }
 
 /// Short, since the path of a unix socket ends at 107 bytes.
-fn new_folder() -> PathBuf {
+pub(super) fn new_folder() -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     loop {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -152,8 +152,8 @@ fn every_property_but_the_place_is_a_parameter() {
     }
     let url = "rediss://h?tls_ca=a&tls_cert=b&tls_key=%2Fc&tls_server_name=d&tls_insecure=1";
     let settings = Config::new().url(url).settings().unwrap();
-    assert_eq!(settings.tls_key.unwrap().to_str(), Some("/c"));
-    assert!(settings.tls_insecure);
+    assert_eq!(settings.tls.options.key.unwrap().to_str(), Some("/c"));
+    assert!(settings.tls.options.insecure);
 }
 
 #[test]
