@@ -177,6 +177,22 @@ fn with_cleanup_stopped_idle_connections_stay_and_starting_it_takes_them() {
 }
 
 #[test]
+fn an_idle_connection_past_its_lifetime_is_closed_by_the_next_clean_up() {
+    let server = Server::start();
+    let keep = with(&server, |config| {
+        config
+            .max_lifetime(Duration::from_millis(100))
+            .cleanup_interval(Duration::from_millis(50))
+            .max_idle_time(Duration::ZERO)
+            .health_check_interval(Duration::ZERO)
+    });
+    keep.set("a", 1).unwrap();
+    // Nobody calls any more, and whatever a name led to then is not held on to.
+    wait_until(PATIENCE, || server.connections() == 0);
+    assert_eq!(keep.get::<i64>("a").unwrap(), Some(1));
+}
+
+#[test]
 fn a_connection_past_its_lifetime_is_replaced_however_busy_it_is() {
     let server = Server::start();
     let keep = with(&server, |config| {

@@ -19,6 +19,8 @@ mod batch;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod names;
+#[cfg(test)]
 mod oracle;
 
 pub(crate) use connection::{Connection, Reached, unasked};

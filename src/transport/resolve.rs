@@ -4,6 +4,7 @@
 //! nothing but the slot for its answer: whoever gives up waiting leaves it behind, and close() does not wait for it.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -47,11 +48,35 @@ impl Lookup {
 #[derive(Default)]
 pub(crate) struct Resolver {
     in_flight: Mutex<HashMap<String, Arc<Lookup>>>,
+    system: System,
     /// The other thing that is asked for on the way to a connection.
     pub(super) desk: Desk,
 }
 
+/// Who knows the addresses of a name.
+struct System(fn(&str) -> io::Result<Vec<IpAddr>>);
+
+impl Default for System {
+    fn default() -> System {
+        System(|name| {
+            Ok((name, 0)
+                .to_socket_addrs()?
+                .map(|found| found.ip())
+                .collect())
+        })
+    }
+}
+
 impl Resolver {
+    /// With another one who knows them.
+    #[cfg(test)]
+    pub(crate) fn by(system: fn(&str) -> io::Result<Vec<IpAddr>>) -> Resolver {
+        Resolver {
+            system: System(system),
+            ..Resolver::default()
+        }
+    }
+
     /// Begins to look the host up, or joins a lookup of it that is under way.
     pub(crate) fn begin(&self, host: &str) -> Arc<Lookup> {
         let lookup = Arc::new(Lookup::default());
@@ -67,13 +92,10 @@ impl Resolver {
             }
             in_flight.insert(host.to_owned(), lookup.clone());
         }
-        let (name, slot) = (host.to_owned(), lookup.clone());
+        let (name, slot, system) = (host.to_owned(), lookup.clone(), self.system.0);
         let started = fork::thread("redkeep-dns", move || {
             sys::block_signals();
-            slot.finish(match (name.as_str(), 0).to_socket_addrs() {
-                Ok(found) => Ok(found.map(|address| address.ip()).collect()),
-                Err(error) => Err(error.to_string()),
-            });
+            slot.finish(system(&name).map_err(|error| error.to_string()));
         });
         if let Err(error) = started {
             lookup.finish(Err(format!("no thread for it: {error}")));
