@@ -127,6 +127,14 @@ typedef struct rk_transaction rk_transaction;
 typedef struct rk_scan rk_scan;
 
 /**
+ * A lock, and what this handle holds of it. It keeps its manager alive. In a child of fork(), a lock that the parent
+ * holds stays the parent's: it is not held there, and freeing it does not release it.
+ *
+ * Thread safety: one thread at a time. It may be handed to another thread.
+ */
+typedef struct rk_lock rk_lock;
+
+/**
  * A limit, for any number of ids. It keeps its manager alive.
  *
  * Thread safety: any number of threads at once; rk_limiter_option() only before others use it.
@@ -1138,6 +1146,135 @@ rk_status rk_scan_next(struct rk_scan *scan,
 
 /** Ends the walk. NULL is nothing to do. */
 void rk_scan_free(struct rk_scan *scan);
+
+/* ---- Locks --------------------------------------------------------------------------------------
+ *
+ * A lock is made by name, acquired with a wait, and has a lease, which is renewed in the background while it is held. It
+ * is kept in the server: threads, processes and machines respect it, and so does redis-py's Lock under the same key,
+ * lock:{name}. Whoever dies while holding it holds up others for its lease at most.
+ */
+
+/**
+ * Makes a lock of this name: the key lock:{name} in the server. lease_ms: for how long the server keeps it when
+ * nothing more is heard of its holder; at least 1, otherwise RK_ERR_ARGUMENT. Nothing is sent before it is acquired.
+ * out may not be NULL.
+ */
+rk_status rk_lock_new(rk_manager *manager,
+                      const char *name,
+                      int64_t lease_ms,
+                      struct rk_lock **out,
+                      rk_error **err);
+
+/**
+ * As rk_lock_new(), the reading side of a read and write lock: any number of readers hold it at once, and no writer
+ * meanwhile; who comes while a writer waits, waits behind it. The key is rwlock:{name}.
+ */
+rk_status rk_lock_new_read(rk_manager *manager,
+                           const char *name,
+                           int64_t lease_ms,
+                           struct rk_lock **out,
+                           rk_error **err);
+
+/** As rk_lock_new_read(), the writing side: one writer holds it, and no reader meanwhile. */
+rk_status rk_lock_new_write(rk_manager *manager,
+                            const char *name,
+                            int64_t lease_ms,
+                            struct rk_lock **out,
+                            rk_error **err);
+
+/**
+ * As rk_lock_new(), a semaphore: up to most hold it at once, at least 1; all who use it must say the same number. The
+ * key is semaphore:{name}.
+ */
+rk_status rk_lock_new_semaphore(rk_manager *manager,
+                                const char *name,
+                                uint32_t most,
+                                int64_t lease_ms,
+                                struct rk_lock **out,
+                                rk_error **err);
+
+/**
+ * As rk_lock_new(), over n independent servers, an odd number of at least 3: it is held by whoever has it on more than
+ * half of them. Of the lease, at least 20 ms, 1 % and 2 ms are given away, because the servers' clocks may run faster
+ * than ours. It has no fence, keeps no order, and whoever waits tries again every 10 to 50 ms.
+ */
+rk_status rk_lock_new_redlock(rk_manager *const *managers,
+                              size_t n,
+                              const char *name,
+                              int64_t lease_ms,
+                              struct rk_lock **out,
+                              rk_error **err);
+
+/**
+ * Sets an option, for acquisitions from then on:
+ * "renew" (true): whether the lease is renewed, every third of it, while the lock is held;
+ * "max_hold" (off): the longest time for which it may be held, in seconds or with a unit ("90", "500ms");
+ * "fair" (false): whether those who wait get it in the order in which they came, whichever process they are in; all
+ * users of the lock must say so;
+ * "reentrant" (false): whether this handle, or its thread by another handle, may acquire it again while it is held; it
+ * is then released as often.
+ * RK_ERR_UNKNOWN_PROPERTY, RK_ERR_BAD_VALUE. A Redlock has the first two only.
+ */
+rk_status rk_lock_option(struct rk_lock *lock,
+                         const char *name,
+                         const char *value,
+                         rk_error **err);
+
+/**
+ * Has cb called with the name of the lock when it was lost while this handle held it: within one lease of the last
+ * renewal, at most. It is called in a thread of the library's own, "redkeep-lost", one call after the other; it should
+ * be quick, may call the library, and must not leave by longjmp(). It may free this lock. Not called after
+ * rk_lock_release(). Set it before the lock is acquired, once: a second time is RK_ERR_CONFLICT.
+ *
+ * userdata_free (NULL: none) is called with userdata exactly once: when the lock was freed and cb does not run any
+ * more, which rk_lock_free() waits for; or at once if this call fails.
+ */
+rk_status rk_lock_on_lost(struct rk_lock *lock,
+                          void (*cb)(const char *name, void *userdata),
+                          void *userdata,
+                          void (*userdata_free)(void *userdata),
+                          rk_error **err);
+
+/**
+ * Waits at most wait_ms for the lock (0: tries once; -1: no end). RK_ERR_LOCK_TIMEOUT, "Could not acquire lock:
+ * lock:{name}", if it was not to be had. What is sent to the server has the property "command_timeout" of its own,
+ * whatever the wait. If this handle holds it already, and is not reentrant, RK_ERR_ARGUMENT.
+ */
+rk_status rk_lock_acquire(struct rk_lock *lock,
+                          int64_t wait_ms,
+                          rk_error **err);
+
+/** As rk_lock_acquire() without a wait: *acquired tells whether it was to be had. acquired may not be NULL. */
+rk_status rk_lock_try_acquire(struct rk_lock *lock,
+                              bool *acquired,
+                              rk_error **err);
+
+/**
+ * Gives the lock back. *was_held (NULL: not wanted) is true if it was still held by this handle until now; false if it
+ * was lost before, or never acquired.
+ */
+rk_status rk_lock_release(struct rk_lock *lock,
+                          bool *was_held,
+                          rk_error **err);
+
+/**
+ * Whether this handle still holds the lock, as far as can be known without asking the server: by a local clock, started
+ * before the lock was asked for, that no standstill of the process or the machine stops. False for NULL.
+ */
+bool rk_lock_is_held(const struct rk_lock *lock);
+
+/**
+ * The number of this acquisition, larger than that of every one before it on this lock: hand it to the store that the
+ * lock protects, and let that refuse what comes with a smaller number than it has seen. Its counter never expires; it
+ * counts acquisitions by redkeep only. RK_NIL, and 0, if this handle holds nothing, or if it is a Redlock. number may
+ * not be NULL.
+ */
+rk_status rk_lock_fence(const struct rk_lock *lock,
+                        int64_t *number,
+                        rk_error **err);
+
+/** Frees a lock; if it is held, it is released. NULL is nothing to do. */
+void rk_lock_free(struct rk_lock *lock);
 
 /* ---- Rate limits --------------------------------------------------------------------------------
  *

@@ -66,7 +66,7 @@ pub use client::{
 pub use config::{Config, Credentials, ReadFrom};
 pub use error::{Error, ErrorKind, Outcome, Result};
 pub use limiter::{Limiter, Verdict};
-pub use lock::{Held, Lock};
+pub use lock::{Held, Lock, Redlock, RedlockHeld};
 pub use manager::{Health, LineState, Manager, NodeState, NodeStatus, PoolState, PoolStatus};
 pub use pubsub::{Event, Gap, HandlerResult, Overflow, Published, Subscriber, SubscriberStats};
 pub use session::Sessions;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use redkeep::{ErrorKind, Manager};
+use redkeep::{ErrorKind, Manager, Redlock};
 use support::{PATIENCE, Server, wait_until};
 
 fn ms(time: u64) -> Duration {
@@ -437,4 +437,53 @@ fn shares_are_renewed_and_those_of_the_dead_end() {
         std::thread::sleep(ms(30));
     }
     assert!(live.release().unwrap() && writer.release().unwrap());
+}
+
+#[test]
+fn a_redlock_needs_more_than_half_of_its_servers() {
+    let mut servers = [Server::start(), Server::start(), Server::start()];
+    let keeps: Vec<Manager> = servers
+        .iter()
+        .map(|server| Manager::open(&server.url()).unwrap())
+        .collect();
+    let losses = Arc::new(AtomicUsize::new(0));
+    let counted = losses.clone();
+    let lock = Redlock::new(&keeps, "many")
+        .lease(ms(1000))
+        .on_lost(move |name| {
+            assert_eq!(name, "many");
+            counted.fetch_add(1, Ordering::SeqCst);
+        });
+    let held = lock.try_acquire().unwrap().unwrap();
+    assert!(held.is_held());
+    assert!(lock.try_acquire().unwrap().is_none());
+    let error = lock.acquire(ms(60)).unwrap_err();
+    assert_eq!(error.to_string(), "Could not acquire lock: lock:many");
+    assert!(held.release().unwrap());
+    for keep in &keeps {
+        assert!(!keep.exists("lock:many").unwrap());
+    }
+
+    // One is away, the others suffice, and renew; the frozen one does not hold up anybody.
+    servers[0].freeze();
+    let started = Instant::now();
+    let held = lock.acquire(PATIENCE).unwrap();
+    assert!(started.elapsed() < ms(900), "{:?}", started.elapsed());
+    std::thread::sleep(ms(1500));
+    assert!(held.is_held());
+    assert_eq!(losses.load(Ordering::SeqCst), 0);
+    // Two are away: it is lost within a lease.
+    servers[1].kill();
+    let killed = Instant::now();
+    wait_until(PATIENCE, || !held.is_held());
+    assert!(killed.elapsed() < ms(1250));
+    wait_until(PATIENCE, || losses.load(Ordering::SeqCst) == 1);
+    assert!(lock.try_acquire().is_err());
+    servers[0].thaw();
+    assert!(!held.release().is_ok_and(|was_held| was_held));
+    assert_eq!(losses.load(Ordering::SeqCst), 1);
+
+    let error = Redlock::new(&keeps[..2], "x").try_acquire().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Argument);
+    assert!(error.message().starts_with("managers: 2"));
 }

@@ -1,5 +1,8 @@
 //! What the benchmarks share: a private server, and the redis crate under r2d2.
 
+// Each benchmark uses its part.
+#![allow(dead_code)]
+
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Lua scripts, called by their digest.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use redis::{FromRedisValue, ToRedisArgs};
 
@@ -68,6 +68,17 @@ impl Client {
         self.eval_raw(script, &keys, &args, typed)
     }
 
+    /// The same within a time of its own.
+    pub(crate) fn eval_within<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        keys: impl ToRedisArgs,
+        args: impl ToRedisArgs,
+        time: Duration,
+    ) -> Result<T> {
+        self.eval_raw_within(script, &keys, &args, time, typed)
+    }
+
     pub(crate) fn eval_raw<T>(
         &self,
         script: &Script,
@@ -75,7 +86,18 @@ impl Client {
         args: &impl ToRedisArgs,
         read: impl Fn(&mut Reply) -> Result<T>,
     ) -> Result<T> {
-        let (time, started) = (self.timeout()?, Instant::now());
+        self.eval_raw_within(script, keys, args, self.timeout()?, read)
+    }
+
+    fn eval_raw_within<T>(
+        &self,
+        script: &Script,
+        keys: &impl ToRedisArgs,
+        args: &impl ToRedisArgs,
+        time: Duration,
+        read: impl Fn(&mut Reply) -> Result<T>,
+    ) -> Result<T> {
+        let started = Instant::now();
         let known = self.run_within(
             "EVALSHA",
             Class::Script,

@@ -32,6 +32,8 @@ mod pipeline;
 
 mod scan;
 
+mod lock;
+
 mod limiter;
 
 mod session;

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::error::Result;
-use crate::lock::hold::Hold;
+use crate::lock::hold::{self, Hold};
 
 /// A lock that is held; released when dropped. In a forked child it stays the parent's: there it is not held, and
 /// dropping it does nothing.
@@ -37,6 +38,11 @@ impl Held {
         Held::new(hold)
     }
 
+    /// Another guard of the same lock.
+    pub(crate) fn share(&self) -> Held {
+        Held::again(self.hold.clone())
+    }
+
     pub(crate) fn guard(&self) -> Result<()> {
         self.hold.site.keeper.watchdog.guard(&self.hold)
     }
@@ -51,6 +57,12 @@ impl Held {
     /// false.
     pub fn is_held(&self) -> bool {
         self.hold.is_held()
+    }
+
+    /// Whether it is, and will be for this time.
+    pub(crate) fn is_held_for(&self, time: Duration) -> bool {
+        let end = hold::now().saturating_add(hold::nanos(time));
+        self.hold.is_held() && end < self.hold.until()
     }
 
     /// The number of this acquisition, larger than that of every one before it on this lock. Hand it to the store that

@@ -5,6 +5,7 @@ mod hold;
 mod keeper;
 mod keys;
 mod line;
+mod redlock;
 mod scripts;
 mod shared;
 mod wake;
@@ -14,7 +15,9 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::{Client, Pipeline};
+use redis::{FromRedisValue, ToRedisArgs};
+
+use crate::client::{Client, Pipeline, Script};
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manager::Manager;
@@ -22,6 +25,7 @@ pub use held::Held;
 use hold::Hold;
 use keeper::Keeper;
 use keys::Keys;
+pub use redlock::{Redlock, RedlockHeld};
 use scripts::Scripts;
 
 /// A lock by its name: what it is to be like, and how to get it. It is held by one at a time, of all threads and
@@ -56,6 +60,8 @@ pub struct Lock {
     kind: Kind,
     name: Arc<str>,
     lease: Duration,
+    /// For how long the server may be asked, if not `command_timeout`.
+    within: Option<Duration>,
     renew: bool,
     max_hold: Option<Duration>,
     fair: bool,
@@ -90,6 +96,8 @@ pub(crate) struct Terms {
     name: Arc<str>,
     keys: Keys,
     lease: Duration,
+    /// For how long the server may be asked, if not `command_timeout`.
+    within: Option<Duration>,
     renew: bool,
     max_hold: Option<Duration>,
     fair: bool,
@@ -118,6 +126,7 @@ impl Lock {
             kind,
             name: name.into(),
             lease: Duration::from_secs(10),
+            within: None,
             renew: true,
             max_hold: None,
             fair: false,
@@ -130,6 +139,16 @@ impl Lock {
     /// 10 s.
     pub fn lease(mut self, time: Duration) -> Lock {
         self.lease = time;
+        self
+    }
+
+    pub(crate) fn max_hold_is(mut self, most: Option<Duration>) -> Lock {
+        self.max_hold = most;
+        self
+    }
+
+    pub(crate) fn within(mut self, time: Duration) -> Lock {
+        self.within = Some(time);
         self
     }
 
@@ -223,6 +242,11 @@ impl Lock {
         Ok(Some(held))
     }
 
+    /// Whether it can be acquired at all.
+    pub(crate) fn valid(&self) -> Result<()> {
+        self.terms().map(drop)
+    }
+
     fn terms(&self) -> Result<Terms> {
         let times = [("lease", Some(self.lease)), ("max_hold", self.max_hold)];
         for (what, time) in times {
@@ -242,6 +266,7 @@ impl Lock {
             name: self.name.clone(),
             keys: self.kind.keys(&self.name)?,
             lease: self.lease,
+            within: self.within,
             renew: self.renew,
             max_hold: self.max_hold,
             fair: self.fair,
@@ -294,6 +319,17 @@ impl Site {
         self.keeper.ears.open(&self.client, key, id, deadline)
     }
 
+    fn call<T: FromRedisValue>(
+        &self,
+        terms: &Terms,
+        script: &Script,
+        args: impl ToRedisArgs,
+    ) -> Result<T> {
+        let time = self.client.timeout()?;
+        let time = terms.within.map_or(time, |within| within.min(time));
+        self.client.eval_within(script, &terms.keys, args, time)
+    }
+
     fn ask_for(&self, terms: &Terms, token: &str, queue: bool) -> Result<(i64, i64, i64)> {
         let queue = if queue { "queue" } else { "" };
         let fair = if terms.fair { "fair" } else { "" };
@@ -303,8 +339,7 @@ impl Site {
             _ => 1,
         };
         let args = (token, lease, queue, fair, most);
-        self.client
-            .eval(&self.scripts(terms).acquire, &terms.keys, args)
+        self.call(terms, &self.scripts(terms).acquire, args)
     }
 
     fn give_back(
@@ -320,8 +355,7 @@ impl Site {
         };
         let ours = milliseconds(hold.terms.lease);
         let args = (hold.token.as_str(), heir, lease, stay, ours);
-        self.client
-            .eval(&self.scripts(&hold.terms).release, &hold.terms.keys, args)
+        self.call(&hold.terms, &self.scripts(&hold.terms).release, args)
     }
 
     fn add_renewal(&self, pipe: &mut Pipeline<'_>, hold: &Hold, lease: Duration) -> Result<()> {
@@ -331,8 +365,7 @@ impl Site {
     }
 
     fn leave(&self, terms: &Terms, token: &str) -> Result<()> {
-        self.client
-            .eval(&self.scripts(terms).leave, &terms.keys, token)
+        self.call(terms, &self.scripts(terms).leave, token)
     }
 }
 

@@ -119,11 +119,45 @@ static void embedded(void)
     rk_manager_free(keep);
 }
 
+/* A lock stays the parent's: the child neither has it nor releases it. */
+static void lock(rk_manager *keep)
+{
+    rk_lock *lock = NULL, *own = NULL;
+    bool yes = false;
+    pid_t child;
+
+    OK(rk_lock_new(keep, "parents", 5000, &lock, &err));
+    OK(rk_lock_acquire(lock, 0, &err));
+    child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        CHECK(!rk_lock_is_held(lock));
+        STATUS(RK_ERR_CLOSED, rk_lock_release(lock, &yes, &err));
+        rk_lock_free(lock);
+        OK(rk_lock_new(keep, "parents", 5000, &own, &err));
+        OK(rk_lock_try_acquire(own, &yes, &err));
+        CHECK(!yes);
+        rk_lock_free(own);
+        OK(rk_lock_new(keep, "childs", 5000, &own, &err));
+        OK(rk_lock_acquire(own, 0, &err));
+        CHECK(rk_lock_is_held(own));
+        rk_lock_free(own);
+        rk_manager_free(keep);
+        exit(0);
+    }
+    wait_for(child);
+    CHECK(rk_lock_is_held(lock));
+    OK(rk_lock_release(lock, &yes, &err));
+    CHECK(yes);
+    rk_lock_free(lock);
+}
+
 int main(void)
 {
     rk_manager *keep = open_keep();
     both_work(keep);
     lease(keep);
+    lock(keep);
     ends(keep);
     grandchild(keep);
     embedded();
