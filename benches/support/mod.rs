@@ -1,10 +1,10 @@
 //! What the benchmarks share: a private server, and the redis crate under r2d2.
-
-// Each benchmark uses its part.
+//! Each takes what it needs; the rest is dead code there, hence the allow.
 #![allow(dead_code)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub struct Server {
@@ -13,18 +13,45 @@ pub struct Server {
     port: u16,
 }
 
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
 impl Server {
     pub fn start() -> Server {
-        let folder = std::env::temp_dir().join(format!("redkeep-bench-{}", std::process::id()));
+        let port = free_port();
+        Server::run(port, &["--port", &port.to_string()])
+    }
+
+    /// One that speaks nothing but TLS, with the certificate in that folder.
+    pub fn with_tls(certificate: &str, protocol: &str) -> Server {
+        let port = free_port();
+        let file = |name: &str| format!("{certificate}/{name}");
+        let options = [
+            ["--port", "0"],
+            ["--tls-port", &port.to_string()],
+            ["--tls-protocols", protocol],
+            ["--tls-auth-clients", "no"],
+            ["--tls-ca-cert-file", &file("ca.crt")],
+            ["--tls-cert-file", &file("server.crt")],
+            ["--tls-key-file", &file("server.key")],
+        ];
+        Server::run(port, options.as_flattened())
+    }
+
+    fn run(port: u16, options: &[&str]) -> Server {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("redkeep-bench-{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&folder).expect("a folder");
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
-        drop(listener);
         let program = std::env::var("REDKEEP_TEST_SERVER").unwrap_or("redis-server".into());
         let process = Command::new(program)
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+            .args(["--bind", "127.0.0.1"])
             .args(["--save", "", "--appendonly", "no", "--unixsocket"])
             .arg(folder.join("socket"))
+            .args(options)
             .stdout(Stdio::null())
             .spawn()
             .expect("a redis-server on this machine");
@@ -37,6 +64,14 @@ impl Server {
             std::thread::sleep(Duration::from_millis(1));
         }
         server
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub fn tls(&self) -> String {
+        format!("rediss://127.0.0.1:{}", self.port)
     }
 
     pub fn tcp(&self) -> String {
