@@ -170,6 +170,29 @@ typedef struct rk_event rk_event;
  */
 typedef struct rk_subscriber rk_subscriber;
 
+/**
+ * Sends messages. It keeps its manager alive, and works in a child of fork() too.
+ *
+ * Thread safety: any number of threads at the same time. Only rk_sender_free() must be the last call on it.
+ */
+typedef struct rk_sender rk_sender;
+
+/**
+ * A message that came. A handler has it while it runs; one that was polled belongs to the program, which says what
+ * became of it and frees it. Texts read from it live as long as it does.
+ *
+ * Thread safety: one thread at a time. A polled one may be handed to another thread.
+ */
+typedef struct rk_message rk_message;
+
+/**
+ * A consumer. It keeps its manager alive. In a child of fork(), calls on a consumer that was made before return
+ * RK_ERR_CLOSED: make another one there.
+ *
+ * Thread safety: any number of threads at the same time. Only rk_consumer_free() must be the last call on it.
+ */
+typedef struct rk_consumer rk_consumer;
+
 /* ---- Status and errors --------------------------------------------------------------------------
  *
  * Every function that can fail returns an rk_status: RK_OK, a positive outcome, or a negative error. Whoever wants to
@@ -1679,6 +1702,274 @@ const void *rk_event_data(const struct rk_event *event,
 
 /** Frees an event. NULL is nothing to do. */
 void rk_event_free(struct rk_event *event);
+
+/* ---- Streams: senders ---------------------------------------------------------------------------
+ *
+ * Messages go to channels, which are Redis streams: a name, by which handlers know what a message is about, and a body,
+ * which is JSON. On the wire they are the fields "name" and "body" of a stream's entry.
+ */
+
+/** Makes a sender without channels. out may not be NULL. */
+rk_status rk_sender_new(rk_manager *manager, struct rk_sender **out, rk_error **err);
+
+/** Frees a sender. NULL is nothing to do. */
+void rk_sender_free(struct rk_sender *sender);
+
+/** Names a channel that may be sent to; sending to another is RK_ERR_ARGUMENT. Nothing is asked of the server. */
+rk_status rk_sender_register_channel(struct rk_sender *sender,
+                                     const char *channel,
+                                     rk_error **err);
+
+/**
+ * As rk_sender_register_channel(), with a limit for the stream: {"max_length": entries} or {"max_age": seconds, by this
+ * machine's clock}. The server removes whole blocks of about a hundred entries, unless "exact" is true. What is
+ * trimmed is gone, also for those who have not read it. options_json NULL: no limit. An unknown name is
+ * RK_ERR_ARGUMENT.
+ */
+rk_status rk_sender_register_channel_with(struct rk_sender *sender,
+                                          const char *channel,
+                                          const char *options_json,
+                                          rk_error **err);
+
+/**
+ * Sends a message; *id becomes that of its entry (NULL: not wanted). body_json is checked to be JSON: RK_ERR_JSON. Where
+ * rk_error_outcome() is RK_OUTCOME_UNKNOWN, the message may have been sent, and it is not sent again by itself; see
+ * rk_sender_send_once().
+ */
+rk_status rk_sender_send(struct rk_sender *sender,
+                         const char *channel,
+                         const char *name,
+                         const char *body_json,
+                         rk_bytes *id,
+                         rk_error **err);
+
+/**
+ * Sends a message at most once for this key, within 24 hours: if one was sent with it before, nothing is sent, and *id
+ * is that one's. Call it again after an unknown outcome.
+ */
+rk_status rk_sender_send_once(struct rk_sender *sender,
+                              const char *channel,
+                              const char *name,
+                              const char *body_json,
+                              const char *key,
+                              rk_bytes *id,
+                              rk_error **err);
+
+/**
+ * Sends many messages in one go: n pairs of slices, each a name and a body in JSON, which must be UTF-8. *ids becomes an
+ * array with the id of each (NULL: not wanted). Should the server refuse some of them, the error says how many;
+ * should the connection break, its outcome is that of all of them together.
+ */
+rk_status rk_sender_send_many(struct rk_sender *sender,
+                              const char *channel,
+                              const rk_slice *messages,
+                              size_t n,
+                              rk_reply **ids,
+                              rk_error **err);
+
+/**
+ * Sends the messages of the channel's dead-letter stream ("{orders}:dead" for "orders") once more, the oldest first,
+ * most of them at most, and takes them out of it; *moved becomes how many (NULL: not wanted). They get new ids, and
+ * every listener of the channel sees them again.
+ */
+rk_status rk_sender_redrive(struct rk_sender *sender,
+                            const char *channel,
+                            int64_t most,
+                            int64_t *moved,
+                            rk_error **err);
+
+/* ---- Streams: messages --------------------------------------------------------------------------
+ *
+ * A message that came: what a handler is given, and what rk_consumer_poll() returns.
+ */
+
+/** Its id in the stream: milliseconds, a hyphen, a number. NULL for NULL. */
+const char *rk_message_id(const struct rk_message *message);
+
+/** The channel it came from. NULL for NULL. */
+const char *rk_message_channel(const struct rk_message *message);
+
+/** What it is about. NULL for NULL. */
+const char *rk_message_name(const struct rk_message *message);
+
+/** The body, which is JSON. NULL for NULL. */
+const char *rk_message_body(const struct rk_message *message);
+
+/** How often it was delivered, to whomever, this time included. 0 for NULL. */
+int64_t rk_message_deliveries(const struct rk_message *message);
+
+/**
+ * A polled message was handled: it will be acknowledged, together with others, before anything else is read.
+ * RK_ERR_ARGUMENT for one that was acknowledged or failed before, and in a handler, whose result says it.
+ */
+rk_status rk_message_ack(const struct rk_message *message,
+                         rk_error **err);
+
+/**
+ * A message could not be handled: it is delivered again after a pause, or goes to the dead-letter stream, with this
+ * reason, when it was delivered often enough. In a handler, this says why, and the handler then returns something
+ * other than RK_OK. RK_ERR_ARGUMENT for one that was acknowledged or failed before.
+ */
+rk_status rk_message_fail(const struct rk_message *message,
+                          const char *reason,
+                          rk_error **err);
+
+/**
+ * Frees a polled message. If it was neither acknowledged nor failed, it stays pending, and is delivered again after
+ * "claim_idle". NULL is nothing to do.
+ */
+void rk_message_free(struct rk_message *message);
+
+/* ---- Streams: consumers -------------------------------------------------------------------------
+ *
+ * A consumer receives the messages of channels in the name of a listener. All consumers of one listener share them;
+ * another listener gets all of them again.
+ *
+ * It is used in one of three ways: rk_consumer_start(), after which handlers run on the manager's worker threads until
+ * rk_consumer_stop(); rk_consumer_consume(), rk_consumer_persist() and their likes, which call handlers in the caller's
+ * thread; or rk_consumer_poll(), without handlers, whose descriptor may be given to select, poll or epoll.
+ */
+
+/** Makes a consumer without channels, in the name of a listener. out may not be NULL. */
+rk_status rk_consumer_new(rk_manager *manager,
+                          const char *listener,
+                          struct rk_consumer **out,
+                          rk_error **err);
+
+/**
+ * Stops a consumer and frees it. Waits for handlers under way; called in a handler, it does not wait, and takes effect
+ * when that returns. NULL is nothing to do.
+ */
+void rk_consumer_free(struct rk_consumer *consumer);
+
+/**
+ * Names a channel, and how it is to be consumed. options_json is NULL, or an object with any of these; times are in
+ * seconds; an unknown name is RK_ERR_ARGUMENT.
+ *
+ * "from": "beginning" (default) or "now": where a group begins that is not there yet. "consumers": the listeners of the
+ * channel; their groups are made now, and clean-up waits for all of them. "read_messages": true. "message_cleanup":
+ * false; whether entries that every group has acknowledged are deleted, in the background too. "delivery":
+ * "at_least_once" (default: acknowledged after the handler), "at_most_once" (before it), or "ledger" (at least once, but
+ * what stands in the ledger is not handled again). "max_deliveries": 5; then a message goes to the dead-letter stream.
+ * "concurrency": 1; how many handlers run at once after rk_consumer_start(). "count": 128; how many messages are read at
+ * once. "order_by": with a concurrency of more than 1, what keeps its order: "name", or a JSON pointer into the body.
+ * "backoff": 1, "max_backoff": 30; the pause before a failed message is tried again. "claim_idle": 60; after which
+ * silence a consumer's messages are taken over. "ledger_window": 604800. "cleanup_interval": 30. "consumer_idle": 3600;
+ * after which a silent consumer without messages is removed, if "message_cleanup" is on.
+ */
+rk_status rk_consumer_register_channel(struct rk_consumer *consumer,
+                                       const char *channel,
+                                       const char *options_json,
+                                       rk_error **err);
+
+/**
+ * Says what handles the messages of a channel. cb returns RK_OK, or something else, and then the message is delivered
+ * again after a pause, and put into the dead-letter stream after "max_deliveries"; rk_message_fail() tells why. It is
+ * called on one of the manager's worker threads, several at once if so asked for ("concurrency"), or in the thread of
+ * rk_consumer_consume() and its likes; no lock is held, and it may call the library. It must return: one that never does
+ * holds its thread for ever, and one that leaves by longjmp() or an exception leaves the library undone.
+ *
+ * userdata_free (NULL: none) is called with userdata exactly once: when the consumer has ended, or at once if this call
+ * fails.
+ */
+rk_status rk_consumer_register_handler(struct rk_consumer *consumer,
+                                       const char *channel,
+                                       int32_t (*cb)(const rk_message *message, void *userdata),
+                                       void *userdata,
+                                       void (*userdata_free)(void *userdata),
+                                       rk_error **err);
+
+/**
+ * Reads one batch of a channel's messages and handles them in this thread; *handled becomes how many came (NULL: not
+ * wanted). Waits for the first of them for block_ms at most (-1: 1 s). group NULL: "{channel}:{listener}:cg", with their
+ * names in place of the braces.
+ */
+rk_status rk_consumer_consume(struct rk_consumer *consumer,
+                              const char *channel,
+                              const char *group,
+                              int64_t block_ms,
+                              int64_t *handled,
+                              rk_error **err);
+
+/** As rk_consumer_consume(), for one batch of each registered channel. */
+rk_status rk_consumer_consume_all(struct rk_consumer *consumer,
+                                  int64_t block_ms,
+                                  int64_t *handled,
+                                  rk_error **err);
+
+/**
+ * Reads and handles messages in this thread, again and again, until rk_consumer_stop() is called in another thread or
+ * in a handler. channel NULL: all registered channels (group must then be NULL too). After a round that was empty or
+ * failed, it rests for rest_ms (-1: 5 s; 0: not at all after an empty one); failures are logged.
+ */
+rk_status rk_consumer_persist(struct rk_consumer *consumer,
+                              const char *channel,
+                              const char *group,
+                              int64_t rest_ms,
+                              int64_t block_ms,
+                              rk_error **err);
+
+/**
+ * Begins to consume all channels in the background, and returns. A round waits for messages for block_ms at most (-1:
+ * 1 s); after an empty or a failed one, the consumer rests for rest_ms (-1: 5 s; 0: messages are handled as soon as they
+ * come).
+ */
+rk_status rk_consumer_start(struct rk_consumer *consumer,
+                            int64_t rest_ms,
+                            int64_t block_ms,
+                            rk_error **err);
+
+/**
+ * Ends it: no handler is begun any more, those under way are waited for, what they have handled is acknowledged, and
+ * what was read and not begun is given back. RK_ERR_TIMEOUT: a handler still ran after timeout_ms (-1: no end); its
+ * message is acknowledged if it succeeds after all. Called in a handler, it does not wait. A stopped consumer stays
+ * stopped.
+ */
+rk_status rk_consumer_stop(struct rk_consumer *consumer,
+                           int64_t timeout_ms,
+                           rk_error **err);
+
+/**
+ * The next message, for programs without handlers: RK_OK and *out, or RK_NIL if none comes within timeout_ms (-1: no
+ * end). Say what became of it with rk_message_ack() or rk_message_fail(), and free it. From the first call on, messages
+ * are read in the background. RK_ERR_CLOSED once the consumer was stopped. out may not be NULL.
+ */
+rk_status rk_consumer_poll(struct rk_consumer *consumer,
+                           int64_t timeout_ms,
+                           rk_message **out,
+                           rk_error **err);
+
+/**
+ * A descriptor that select, poll and epoll find readable while rk_consumer_poll() has something to return at once, the
+ * news that the consumer was stopped included. It belongs to the consumer: do not read or close it. -1 for NULL, and
+ * where rk_consumer_poll() would fail.
+ */
+int rk_consumer_fd(const struct rk_consumer *consumer);
+
+/**
+ * Deletes the entries that every group of the channel has read and acknowledged, in the channels that were registered
+ * with "message_cleanup"; *deleted becomes how many (NULL: not wanted). What a group has still to read or to acknowledge
+ * stays, and so does everything while a group of one of the "consumers" is missing.
+ */
+rk_status rk_consumer_clean_up(struct rk_consumer *consumer,
+                               int64_t *deleted,
+                               rk_error **err);
+
+/**
+ * What is counted of each channel, as JSON: {"consumer": name, "channels": [...]}, each channel with "channel", "group",
+ * "lag" and "pending" (of the group, null if the server did not tell), "in_hand" (messages in this consumer's hands),
+ * "delivered", "handled", "failed", "reclaimed", "recovered", "repeated", "dead", "trimmed", "cleaned", and
+ * "handler_time" ("seconds" in all, and "buckets": how many calls, "count", took up to "le" seconds). Fields are added,
+ * never removed. json may not be NULL.
+ */
+rk_status rk_consumer_stats_json(struct rk_consumer *consumer,
+                                 rk_bytes *json,
+                                 rk_error **err);
+
+/** The same as text for Prometheus, in its exposition format. text may not be NULL. */
+rk_status rk_consumer_stats_prometheus(struct rk_consumer *consumer,
+                                       rk_bytes *text,
+                                       rk_error **err);
 
 /* ---- Log ----------------------------------------------------------------------------------------
  *

@@ -27,6 +27,7 @@
 //! | `lock` | locks with leases, queues and fences |
 //! | `session` | sessions of users |
 //! | `pubsub` | subscribers: events polled, or handed to handlers |
+//! | `stream` | messages: senders and consumers |
 //! | `manager` | nodes, background tasks, status, life and death |
 //! | `client` | typed commands, JSON, leases, the lenient view |
 //! | `dispatch` | one request in, one reply out: pick a node, send, repeat where that is safe |
@@ -53,6 +54,7 @@ mod node;
 mod pubsub;
 mod session;
 mod stats;
+mod stream;
 mod sys;
 mod tls;
 mod topology;
@@ -70,6 +72,7 @@ pub use lock::{Held, Lock, Redlock, RedlockHeld};
 pub use manager::{Health, LineState, Manager, NodeState, NodeStatus, PoolState, PoolStatus};
 pub use pubsub::{Event, Gap, HandlerResult, Overflow, Published, Subscriber, SubscriberStats};
 pub use session::Sessions;
+pub use stream::{ChannelOptions, Consumer, Delivery, Message, Received, Sender, StartAt, Trim};
 
 /// The redis crate, whose types commands take and return.
 pub use redis;

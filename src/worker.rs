@@ -3,12 +3,10 @@
 //! `Crew` is the pool of those that run users' handlers, `Strand` keeps an order on it, and `Roster` knows the threads
 //! that features keep for themselves.
 
-// Some of it is for rooms that are yet to be built.
-#[allow(dead_code)]
 mod crew;
-#[allow(dead_code)]
+#[allow(dead_code)] // `start` is for pub/sub.
 mod roster;
-#[allow(dead_code)]
+#[allow(dead_code)] // `waiting` is for pub/sub.
 mod strand;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,10 +19,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fork::{self, lock};
 use crate::sys;
 
-#[allow(unused_imports)]
-pub(crate) use crew::{Crew, Job, run};
+pub(crate) use crew::{Crew, run};
 pub(crate) use roster::Roster;
-#[allow(unused_imports)]
 pub(crate) use strand::Strand;
 
 /// A door that opens once, and that can be waited for.

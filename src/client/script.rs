@@ -76,7 +76,7 @@ impl Client {
         args: impl ToRedisArgs,
         time: Duration,
     ) -> Result<T> {
-        self.eval_raw_within(script, &keys, &args, time, typed)
+        self.eval_raw_within(Class::Script, script, &keys, &args, time, typed)
     }
 
     pub(crate) fn eval_raw<T>(
@@ -86,11 +86,24 @@ impl Client {
         args: &impl ToRedisArgs,
         read: impl Fn(&mut Reply) -> Result<T>,
     ) -> Result<T> {
-        self.eval_raw_within(script, keys, args, self.timeout()?, read)
+        self.eval_raw_within(Class::Script, script, keys, args, self.timeout()?, read)
+    }
+
+    /// The same for a script of our own, of which it is known what a second time does.
+    pub(crate) fn eval_as<T>(
+        &self,
+        class: Class,
+        script: &Script,
+        keys: &impl ToRedisArgs,
+        args: &impl ToRedisArgs,
+        read: impl Fn(&mut Reply) -> Result<T>,
+    ) -> Result<T> {
+        self.eval_raw_within(class, script, keys, args, self.timeout()?, read)
     }
 
     fn eval_raw_within<T>(
         &self,
+        class: Class,
         script: &Script,
         keys: &impl ToRedisArgs,
         args: &impl ToRedisArgs,
@@ -100,7 +113,7 @@ impl Client {
         let started = Instant::now();
         let known = self.run_within(
             "EVALSHA",
-            Class::Script,
+            class,
             time,
             |to| call(to, &script.digest, keys, args),
             &read,
@@ -109,7 +122,7 @@ impl Client {
             // EVAL brings the text along, and the server keeps it.
             Err(error) if error.kind() == ErrorKind::NoScript => self.run_within(
                 "EVAL",
-                Class::Script,
+                class,
                 time.saturating_sub(started.elapsed()),
                 |to| call(to, &script.text, keys, args),
                 read,

@@ -42,6 +42,12 @@ mod cache;
 
 mod pubsub;
 
+mod sender;
+
+mod message;
+
+mod consumer;
+
 mod log;
 
 mod boundary;

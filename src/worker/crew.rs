@@ -42,11 +42,6 @@ impl Crew {
         }
     }
 
-    /// How many jobs run at the same time at most.
-    pub(crate) fn size(&self) -> usize {
-        self.size
-    }
-
     /// Hands a job to whichever thread is free next. What is submitted at the end, and not begun, is dropped.
     pub(crate) fn submit(&self, job: Job) -> Result<()> {
         let jobs = self.jobs()?;

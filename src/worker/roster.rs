@@ -14,8 +14,14 @@ pub(crate) struct Roster {
 
 #[derive(Default)]
 struct Threads {
-    running: Vec<Worker>,
+    running: Vec<Kept>,
     closed: bool,
+}
+
+struct Kept {
+    thread: Worker,
+    /// What tells it to end, if it needs to be told.
+    stop: Option<Arc<Latch>>,
 }
 
 impl Roster {
@@ -26,14 +32,33 @@ impl Roster {
         name: &str,
         body: impl FnOnce() + Send + 'static,
     ) -> Result<Arc<Latch>> {
+        self.keep(name, None, body)
+    }
+
+    /// The same for a thread that ends when `stop` opens, which close() does too.
+    pub(crate) fn start_until(
+        &self,
+        stop: &Arc<Latch>,
+        name: &str,
+        body: impl FnOnce() + Send + 'static,
+    ) -> Result<Arc<Latch>> {
+        self.keep(name, Some(stop.clone()), body)
+    }
+
+    fn keep(
+        &self,
+        name: &str,
+        stop: Option<Arc<Latch>>,
+        body: impl FnOnce() + Send + 'static,
+    ) -> Result<Arc<Latch>> {
         let mut threads = lock(&self.threads);
         if threads.closed {
             return Err(Error::closed());
         }
-        threads.running.retain(|thread| !thread.ended.is_open());
+        threads.running.retain(|kept| !kept.thread.ended.is_open());
         let thread = Worker::start(name, body)?;
         let ended = thread.ended.clone();
-        threads.running.push(thread);
+        threads.running.push(Kept { thread, stop });
         Ok(ended)
     }
 
@@ -45,7 +70,11 @@ impl Roster {
             threads.closed = true;
             std::mem::take(&mut threads.running)
         };
-        let joined = running.into_iter().map(|thread| thread.join(deadline));
+        // All are told before the first is waited for.
+        for stop in running.iter().filter_map(|kept| kept.stop.as_ref()) {
+            stop.open();
+        }
+        let joined = running.into_iter().map(|kept| kept.thread.join(deadline));
         joined.filter(|ended| !ended).count() == 0
     }
 }
@@ -69,5 +98,15 @@ mod tests {
         assert!(roster.start("redkeep-test", || ()).is_err());
         stop.open();
         assert!(ended.wait(Deadline::after(LONG)));
+    }
+
+    #[test]
+    fn whoever_waits_for_a_latch_is_told() {
+        let roster = Roster::default();
+        let stop = Arc::new(Latch::default());
+        let seen = stop.clone();
+        let body = move || seen.wait_for_ever();
+        roster.start_until(&stop, "redkeep-test", body).unwrap();
+        assert!(roster.close(Deadline::after(LONG)));
     }
 }
