@@ -28,7 +28,7 @@ BENCH := $(CURDIR)/target/bench-prefix
 .DEFAULT_GOAL := help
 # Cargo uses all processors by itself, and the steps of `make test` build on one another.
 .NOTPARALLEL:
-.PHONY: help setup setup-tests lib install uninstall header docs lint test test-rust test-c demo bench soak clean
+.PHONY: help setup setup-tests lib install uninstall header docs lint test test-rust test-c demo bench bench-streams soak soak-streams clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -95,6 +95,14 @@ bench: ## redkeep beside hiredis and r2d2, into target/bench.md (QUICK=1: a shor
 	@./.ci/setup server gcc valgrind libhiredis-dev
 	@$(MAKE) --no-print-directory install PREFIX='$(BENCH)' DESTDIR=
 	./benches/run.sh '$(BENCH)'
+
+bench-streams: ## streams beside hand-written hiredis loops (QUICK=1: a short run)
+	@./.ci/setup server gcc libhiredis-dev
+	@$(MAKE) --no-print-directory install PREFIX='$(BENCH)' DESTDIR=
+	./benches/streams.sh '$(BENCH)'
+
+soak-streams: setup ## streams while consumers and the server are killed, and ten million messages; takes long
+	$(CARGO) test --release --test streams_deaths -- --include-ignored --nocapture --test-threads=1
 
 clean: ## remove what was built
 	$(CARGO) clean

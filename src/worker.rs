@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fork::{self, lock};
 use crate::sys;
 
-pub(crate) use crew::{Crew, run};
+pub(crate) use crew::{Crew, Job, run};
 pub(crate) use roster::Roster;
 pub(crate) use strand::Strand;
 

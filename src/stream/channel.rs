@@ -16,7 +16,7 @@ use crate::stream::scripts::{Place, PutAway};
 use crate::stream::shared::Shared;
 use crate::stream::stats::{Count, Counts};
 use crate::transport::arg;
-use crate::worker::{Crew, Strand};
+use crate::worker::{Crew, Job, Strand};
 
 /// What handles a message; the text says what went wrong.
 pub(crate) type Handler =
@@ -474,6 +474,16 @@ impl Channel {
         true
     }
 
+    fn job(&self, chunk: Arc<Chunk>) -> Job {
+        let job = self.shared.job();
+        Box::new(move || {
+            handle::run(&chunk);
+            // Nothing of the consumer's is held any more when it is told that the job is done.
+            drop(chunk);
+            drop(job);
+        })
+    }
+
     /// Gives a page to the threads that run handlers.
     pub(super) fn hand_over(&self, page: Arc<Page>, crew: &Arc<Crew>) -> Result<()> {
         let concurrency = self.options.concurrency;
@@ -483,10 +493,7 @@ impl Channel {
                 .get_or_init(|| vec![Strand::new(crew.clone(), concurrency)]);
             let helpers = concurrency.min(page.len());
             let chunk = Arc::new(Chunk::new(page, None));
-            return (0..helpers).try_for_each(|_| {
-                let chunk = chunk.clone();
-                lanes[0].push(Box::new(move || handle::run(&chunk)))
-            });
+            return (0..helpers).try_for_each(|_| lanes[0].push(self.job(chunk.clone())));
         };
         let lanes = self.lanes.get_or_init(|| {
             (0..concurrency)
@@ -499,8 +506,8 @@ impl Channel {
         }
         for (lane, part) in lanes.iter().zip(parts) {
             if !part.is_empty() {
-                let chunk = Chunk::new(page.clone(), Some(part));
-                lane.push(Box::new(move || handle::run(&chunk)))?;
+                let chunk = Arc::new(Chunk::new(page.clone(), Some(part)));
+                lane.push(self.job(chunk))?;
             }
         }
         Ok(())

@@ -83,7 +83,7 @@ struct Run {
     way: Option<Use>,
     /// Open when the thread has ended: those that read, and the one for duties.
     readers: Vec<Arc<Latch>>,
-    duty: bool,
+    duty: Option<Arc<Latch>>,
 }
 
 /// The channels that one node serves.
@@ -476,6 +476,8 @@ impl Inner {
 
     fn consume(self: &Arc<Self>, channels: Vec<Arc<Channel>>, block: Duration) -> Result<usize> {
         let _busy = self.begin()?;
+        // Given up before `_busy` is.
+        let channels = channels;
         let mut readers = self.readers(&channels, &Way::Here)?;
         let share = block / readers.len().max(1) as u32;
         let mut found = 0;
@@ -494,6 +496,7 @@ impl Inner {
         block: Duration,
     ) -> Result<()> {
         let _busy = self.begin()?;
+        let channels = channels;
         let make = || self.readers(&channels, &Way::Here);
         keep_reading(&self.shared, &make, rest, block)
     }
@@ -535,7 +538,7 @@ impl Inner {
     }
 
     fn start_duty(self: &Arc<Self>, run: &mut Run) -> Result<()> {
-        if run.duty {
+        if run.duty.is_some() {
             return Ok(());
         }
         let (inner, over) = (Arc::downgrade(self), self.over.clone());
@@ -548,8 +551,7 @@ impl Inner {
             }
         };
         let roster = &self.shared.client.dispatch()?.roster;
-        roster.start_until(&self.over, "redkeep-stream", body)?;
-        run.duty = true;
+        run.duty = Some(roster.start_until(&self.over, "redkeep-stream", body)?);
         Ok(())
     }
 
@@ -630,6 +632,8 @@ impl Inner {
 }
 
 const STEP: Duration = Duration::from_millis(20);
+/// The thread for duties ends at once, unless it is in the middle of a call.
+const MOMENT: Duration = Duration::from_secs(1);
 
 impl Channels for Inner {
     fn channels(&self) -> Vec<Arc<Channel>> {
@@ -712,6 +716,11 @@ impl Drop for Guard {
         }
         self.0.stop(Deadline::never());
         self.0.over.open();
+        let duty = lock(&self.0.run).duty.clone();
+        if let Some(duty) = duty.filter(|_| !handle::is_handling()) {
+            // It may be in the middle of a call, which is not worth a wait.
+            duty.wait(Deadline::after(MOMENT));
+        }
     }
 }
 

@@ -25,9 +25,9 @@ pub(super) trait Channels: Send + Sync {
 pub(super) fn run<C: Channels>(consumer: &Weak<C>, over: &Latch) {
     let mut cleaned = Instant::now();
     loop {
-        let Some(it) = consumer.upgrade() else { return };
-        let channels = it.channels();
-        drop(it);
+        let Some(channels) = consumer.upgrade().map(|it| it.channels()) else {
+            return;
+        };
         let beats = channels.iter().map(|it| it.options.claim_idle / 3);
         let cleanups = channels
             .iter()

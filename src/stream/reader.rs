@@ -458,16 +458,11 @@ impl Reader {
     /// The end: what was handled is acknowledged; what was not begun is given back, once no handler runs any more.
     pub(super) fn finish(&mut self) {
         let stopping = self.shared.stopping.is_open();
+        while stopping && self.shared.has_jobs() && !self.shared.is_over() {
+            self.shared.bell.wait(Deadline::after(ONE_SLEEP));
+        }
         for channel in &self.channels {
             if stopping {
-                let running = || {
-                    let flying = channel.flying();
-                    let runs = |mark| mark == crate::stream::page::mark::RUNNING;
-                    flying.iter().any(|page| !page.ids(runs).is_empty())
-                };
-                while running() && !self.shared.is_over() {
-                    self.shared.bell.wait(Deadline::after(ONE_SLEEP));
-                }
                 groups::give_back(channel);
             }
             channel.send_acks();

@@ -30,7 +30,19 @@ pub(super) struct Shared {
     /// How many there are.
     readers: AtomicUsize,
     posts: Mutex<Vec<Arc<Post>>>,
+    /// How many jobs of ours the pool has.
+    jobs: AtomicUsize,
     generation: u64,
+}
+
+/// A job of ours that the pool has, begun or not.
+pub(super) struct Job(Arc<Shared>);
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.0.jobs.fetch_sub(1, Ordering::SeqCst);
+        self.0.bell.ring();
+    }
 }
 
 /// A reader's connection, as others see it.
@@ -53,6 +65,7 @@ impl Shared {
             blocked: AtomicUsize::new(0),
             readers: AtomicUsize::new(0),
             posts: Mutex::default(),
+            jobs: AtomicUsize::new(0),
             generation: fork::generation(),
         })
     }
@@ -66,6 +79,16 @@ impl Shared {
     pub(super) fn is_over(&self) -> bool {
         let dispatch = self.client.dispatch();
         dispatch.is_ok_and(|it| it.topology.fleet.closing.is_open())
+    }
+
+    pub(super) fn job(self: &Arc<Self>) -> Job {
+        self.jobs.fetch_add(1, Ordering::SeqCst);
+        Job(self.clone())
+    }
+
+    /// Whether the pool still holds anything of ours.
+    pub(super) fn has_jobs(&self) -> bool {
+        self.jobs.load(Ordering::SeqCst) > 0
     }
 
     /// Sends what is packed over the connections that all share.

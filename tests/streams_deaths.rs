@@ -1,0 +1,254 @@
+//! Streams while processes die: consumers between handler and acknowledgement, and the server itself. The short forms
+//! run always; the long ones by `cargo test --release --test streams_deaths -- --ignored`.
+
+mod support;
+
+use std::collections::HashMap;
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use redkeep::{ChannelOptions, Delivery, Manager, Message, Received};
+use support::{Server, is_alone, myself, wait_until};
+
+const LONG: Duration = Duration::from_secs(120);
+const BATCH: usize = 64;
+const URL: &str = "REDKEEP_TEST_URL";
+const HOW: &str = "REDKEEP_TEST_DELIVERY";
+
+fn options() -> ChannelOptions {
+    ChannelOptions::new()
+        .count(BATCH)
+        .claim_idle(Duration::from_millis(500))
+        .max_deliveries(1_000_000)
+        .backoff(Duration::from_millis(10), Duration::from_millis(100))
+}
+
+fn send(keep: &Manager, total: usize) {
+    let sender = keep.sender().register_channel("orders");
+    let numbers: Vec<usize> = (0..total).collect();
+    for numbers in numbers.chunks(1_000) {
+        let messages: Vec<Message> = numbers
+            .iter()
+            .map(|n| Message::new("n", n).unwrap())
+            .collect();
+        sender.send_many("orders", &messages).unwrap();
+    }
+}
+
+/// Nothing is unread, and nothing unacknowledged.
+fn all_done(server: &Server) -> bool {
+    let groups: Vec<HashMap<String, redis::Value>> = server.ask(&["XINFO", "GROUPS", "orders"]);
+    let number = |name: &str| redis::from_redis_value::<Option<i64>>(groups[0][name].clone());
+    number("lag").ok().flatten() == Some(0) && number("pending").ok().flatten() == Some(0)
+}
+
+/// What a child process does until it is killed: it counts each message in the server, as its handling.
+fn consume_until_killed() -> ! {
+    let keep = Manager::open(&std::env::var(URL).unwrap()).unwrap();
+    let delivery = match std::env::var(HOW).unwrap().as_str() {
+        "ledger" => Delivery::Ledger,
+        _ => Delivery::AtLeastOnce,
+    };
+    let client = keep.client();
+    let consumer = keep
+        .consumer("l")
+        .register_channel("orders", options().delivery(delivery))
+        .register_handler("orders", move |message: &Received| {
+            let counted = client.command::<i64>(("HINCRBY", "handled", message.body(), 1));
+            counted.map(drop)
+        });
+    let none = Duration::ZERO;
+    consumer.start_with(none, Duration::from_secs(1)).unwrap();
+    loop {
+        thread::sleep(Duration::from_secs(60));
+    }
+}
+
+fn consumers_die(test: &str, delivery: &str, total: usize, kills: usize) {
+    if is_alone() {
+        consume_until_killed();
+    }
+    let server = Server::start();
+    let keep = Manager::open(&server.unix_url()).unwrap();
+    send(&keep, total);
+    let begin = || -> Child {
+        let mut command = myself(test);
+        command
+            .arg("--include-ignored")
+            .env(URL, server.unix_url())
+            .env(HOW, delivery)
+            .stdout(Stdio::null());
+        command.spawn().unwrap()
+    };
+    let handled = || server.ask::<usize>(&["HLEN", "handled"]);
+    let mut children: Vec<Child> = (0..3).map(|_| begin()).collect();
+    for kill in 0..kills {
+        // Spread over the whole run.
+        let from = total * (kill + 1) / (kills + 2);
+        wait_until(LONG, || handled() >= from);
+        let child = &mut children[kill % 3];
+        child.kill().unwrap();
+        child.wait().unwrap();
+        *child = begin();
+    }
+    wait_until(LONG, || all_done(&server));
+    for mut child in children {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let counts: Vec<usize> = server.ask(&["HVALS", "handled"]);
+    let again: usize = counts.iter().map(|n| n - 1).sum();
+    println!(
+        "{delivery}: {} of {total} handled, {again} of them again, {kills} kills",
+        counts.len()
+    );
+    match delivery {
+        "ledger" => {
+            assert_eq!(again, 0);
+            // One that a process had entered and not begun when it was killed is not handled.
+            assert!(counts.len() + kills >= total, "{} of {total}", counts.len());
+        }
+        _ => {
+            assert_eq!(counts.len(), total);
+            assert!(again <= kills * BATCH, "{again} handled again");
+        }
+    }
+}
+
+#[test]
+fn consumers_that_are_killed_lose_nothing() {
+    consumers_die(
+        "consumers_that_are_killed_lose_nothing",
+        "at_least_once",
+        3_000,
+        4,
+    );
+}
+
+#[test]
+fn with_a_ledger_nothing_is_handled_twice() {
+    consumers_die("with_a_ledger_nothing_is_handled_twice", "ledger", 2_000, 3);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn fifty_consumers_that_are_killed_lose_nothing() {
+    consumers_die(
+        "fifty_consumers_that_are_killed_lose_nothing",
+        "at_least_once",
+        100_000,
+        50,
+    );
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn with_a_ledger_nothing_is_handled_twice_though_fifty_are_killed() {
+    let name = "with_a_ledger_nothing_is_handled_twice_though_fifty_are_killed";
+    consumers_die(name, "ledger", 100_000, 50);
+}
+
+fn the_server_dies(total: usize, kills: usize) {
+    let mut server = Server::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let keep = Manager::open(&server.unix_url()).unwrap();
+    send(&keep, total);
+    let handled: Arc<Mutex<HashMap<String, usize>>> = Arc::default();
+    let counted = handled.clone();
+    let consumer = keep
+        .consumer("l")
+        .register_channel("orders", options())
+        .register_handler("orders", move |message: &Received| {
+            thread::sleep(Duration::from_micros(50));
+            *counted
+                .lock()
+                .unwrap()
+                .entry(message.body().to_owned())
+                .or_default() += 1;
+            Ok::<(), String>(())
+        });
+    let none = Duration::ZERO;
+    consumer.start_with(none, Duration::from_secs(1)).unwrap();
+    for kill in 0..kills {
+        let from = total * (kill + 1) / (kills + 2);
+        wait_until(LONG, || handled.lock().unwrap().len() >= from);
+        server.restart();
+    }
+    wait_until(LONG, || all_done(&server));
+    consumer.stop(LONG).unwrap();
+    let handled = handled.lock().unwrap();
+    let again: usize = handled.values().map(|n| n - 1).sum();
+    println!(
+        "{} of {total} handled, {again} of them again, {kills} kills",
+        handled.len()
+    );
+    assert_eq!(handled.len(), total);
+    assert!(again <= kills * BATCH, "{again} handled again");
+}
+
+#[test]
+fn a_server_that_is_killed_loses_nothing() {
+    the_server_dies(4_000, 3);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn a_server_that_is_killed_twenty_times_loses_nothing() {
+    the_server_dies(100_000, 20);
+}
+
+/// Resident memory of this process, in KiB.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let words = line.unwrap().split_whitespace();
+    words.filter_map(|word| word.parse().ok()).next().unwrap()
+}
+
+fn memory_is_flat(total: usize) {
+    let server = Server::start();
+    let keep = Manager::open(&server.unix_url()).unwrap();
+    let handled = Arc::new(Mutex::new(0));
+    let counted = handled.clone();
+    let consumer = keep
+        .consumer("l")
+        .register_channel("orders", options().count(128).message_cleanup(true))
+        .register_handler("orders", move |_: &Received| {
+            let mut handled = counted.lock().unwrap();
+            *handled += 1;
+            // Slow, now and then.
+            if *handled % 500 == 0 {
+                thread::sleep(Duration::from_millis(1));
+            }
+            Ok::<(), String>(())
+        });
+    let none = Duration::ZERO;
+    consumer.start_with(none, Duration::from_secs(1)).unwrap();
+    let mut after_a_tenth = 0;
+    for tenth in 1..=10 {
+        send(&keep, total / 10);
+        wait_until(LONG * 10, || *handled.lock().unwrap() >= total * tenth / 10);
+        consumer.clean_up_consumed_messages().unwrap();
+        if tenth == 1 {
+            after_a_tenth = resident();
+        }
+    }
+    consumer.stop(LONG).unwrap();
+    let grown = resident().saturating_sub(after_a_tenth);
+    println!("{total} messages: {after_a_tenth} KiB after a tenth, {grown} KiB more at the end");
+    assert!(grown < 4_096, "{grown} KiB more");
+}
+
+#[test]
+fn memory_stays_flat() {
+    if support::alone("memory_stays_flat") {
+        memory_is_flat(100_000);
+    }
+}
+
+#[test]
+#[ignore = "takes many minutes"]
+fn memory_stays_flat_over_ten_million() {
+    memory_is_flat(10_000_000);
+}
