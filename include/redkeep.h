@@ -1825,8 +1825,8 @@ void rk_message_free(struct rk_message *message);
  * A consumer receives the messages of channels in the name of a listener. All consumers of one listener share them;
  * another listener gets all of them again.
  *
- * It is used in one of three ways: rk_consumer_start(), after which handlers run on the manager's worker threads until
- * rk_consumer_stop(); rk_consumer_consume(), rk_consumer_persist() and their likes, which call handlers in the caller's
+ * It is used in one of three ways: rk_consumer_start(), after which handlers run on the manager's worker threads (with a
+ * single channel and a concurrency of 1, on the thread that reads it) until rk_consumer_stop(); rk_consumer_consume(), rk_consumer_persist() and their likes, which call handlers in the caller's
  * thread; or rk_consumer_poll(), without handlers, whose descriptor may be given to select, poll or epoll.
  */
 
@@ -1865,7 +1865,7 @@ rk_status rk_consumer_register_channel(struct rk_consumer *consumer,
 /**
  * Says what handles the messages of a channel. cb returns RK_OK, or something else, and then the message is delivered
  * again after a pause, and put into the dead-letter stream after "max_deliveries"; rk_message_fail() tells why. It is
- * called on one of the manager's worker threads, several at once if so asked for ("concurrency"), or in the thread of
+ * called on a thread of the library's, on several at once if so asked for ("concurrency"), or in the thread of
  * rk_consumer_consume() and its likes; no lock is held, and it may call the library. It must return: one that never does
  * holds its thread for ever, and one that leaves by longjmp() or an exception leaves the library undone.
  *

@@ -857,6 +857,72 @@ fn stopping_waits_for_the_handler_under_way_and_gives_the_rest_back() {
 }
 
 #[test]
+fn handlers_of_several_channels_run_on_the_pool_and_one_that_blocks_holds_up_no_other() {
+    let server = Server::start();
+    let keep = open(&server);
+    let (seen, go) = (Seen::default(), Arc::new(AtomicBool::new(false)));
+    let (fine, wait) = (seen.handler(), go.clone());
+    let consumer = keep
+        .consumer("l")
+        .register_channel("slow", quick().count(4))
+        .register_channel("fast", quick())
+        .register_handler("slow", move |_: &Received| {
+            wait_until(PATIENCE, || wait.load(SeqCst));
+            Ok::<(), String>(())
+        })
+        .register_handler("fast", move |message: &Received| {
+            let name = thread::current().name().unwrap_or_default().to_owned();
+            assert!(name.starts_with("redkeep-work-"), "{name}");
+            fine(message)
+        });
+    consumer
+        .start_with(Duration::ZERO, Duration::from_secs(1))
+        .unwrap();
+    send(&keep, "slow", 0..10);
+    send(&keep, "fast", 0..300);
+    wait_until(PATIENCE, || seen.len() == 300);
+    wait_until(PATIENCE, || pending(&server, "fast", "fast:l:cg") == 0);
+    assert_eq!(
+        pending(&server, "slow", "slow:l:cg"),
+        4,
+        "no more are read than can be handled"
+    );
+    assert_eq!(
+        consumer.stop(ms(50)).unwrap_err().kind(),
+        ErrorKind::Timeout
+    );
+    go.store(true, SeqCst);
+    consumer.stop(PATIENCE).unwrap();
+    assert_eq!(pending(&server, "slow", "slow:l:cg"), 3, "one was handled");
+    assert_eq!(seen.all(), numbers(300));
+}
+
+#[test]
+fn a_slow_handler_does_not_hold_back_acknowledgements() {
+    let server = Server::start();
+    let keep = open(&server);
+    send(&keep, "orders", 0..10);
+    let go = Arc::new(AtomicBool::new(false));
+    let wait = go.clone();
+    let consumer = keep
+        .consumer("l")
+        .register_channel("orders", quick())
+        .register_handler("orders", move |message: &Received| {
+            thread::sleep(ms(10));
+            let last = message.body() == "9";
+            wait_until(PATIENCE, || !last || wait.load(SeqCst));
+            Ok::<(), String>(())
+        });
+    consumer
+        .start_with(Duration::ZERO, Duration::from_secs(1))
+        .unwrap();
+    wait_until(PATIENCE, || pending(&server, "orders", "orders:l:cg") == 1);
+    go.store(true, SeqCst);
+    consumer.stop(PATIENCE).unwrap();
+    assert_eq!(pending(&server, "orders", "orders:l:cg"), 0);
+}
+
+#[test]
 fn a_handler_may_stop_its_own_consumer() {
     let server = Server::start();
     let keep = open(&server);

@@ -477,7 +477,7 @@ impl Channel {
     fn job(&self, chunk: Arc<Chunk>) -> Job {
         let job = self.shared.job();
         Box::new(move || {
-            handle::run(&chunk);
+            handle::run(&chunk, false);
             // Nothing of the consumer's is held any more when it is told that the job is done.
             drop(chunk);
             drop(job);

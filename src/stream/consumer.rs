@@ -29,7 +29,8 @@ use crate::worker::Latch;
 /// in whatever processes, share the messages of a channel; another listener gets all of them again.
 ///
 /// There are three ways to use it, one for each consumer: [`start`](Consumer::start), after which handlers run on the
-/// manager's worker threads until [`stop`](Consumer::stop); the `consume` and `persist` methods, which call handlers in
+/// manager's worker threads (with a single channel and a concurrency of 1, on the thread that reads it) until
+/// [`stop`](Consumer::stop); the `consume` and `persist` methods, which call handlers in
 /// the caller's own thread; or [`poll`](Consumer::poll), without handlers.
 ///
 /// ```
@@ -212,8 +213,12 @@ impl Consumer {
         if !run.readers.is_empty() {
             return Err(Error::argument("consumer: it was started already"));
         }
-        let crew = inner.shared.client.dispatch()?.crew.clone();
-        inner.read_in_background(&mut run, channels, &Way::Crew(crew), rest, block)
+        let way = match &channels[..] {
+            // There is nothing else to read meanwhile, and a change of threads costs more than reading.
+            [only] if only.options.concurrency == 1 => Way::Here,
+            _ => Way::Crew(inner.shared.client.dispatch()?.crew.clone()),
+        };
+        inner.read_in_background(&mut run, channels, &way, rest, block)
     }
 
     /// Reads one batch of a channel's messages and handles them in this thread; returns how many came. Waits for the

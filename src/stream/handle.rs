@@ -33,8 +33,9 @@ enum Became {
     Settled,
 }
 
-/// Handles what nobody has begun of these, until all are begun or the consumer is stopped.
-pub(super) fn run(chunk: &Chunk) {
+/// Handles what nobody has begun of these, until all are begun or the consumer is stopped. `reads`: this is the thread
+/// that reads too, so that nobody else sends acknowledgements meanwhile.
+pub(super) fn run(chunk: &Chunk, reads: bool) {
     let page = &chunk.page;
     let channel = &*page.channel;
     let mut received = Received::on(page.clone());
@@ -58,6 +59,10 @@ pub(super) fn run(chunk: &Chunk) {
             flushed = before;
             channel.counts.add_tally(&mut tally);
             channel.settle(page, &mut acks, std::mem::take(&mut count));
+            if reads {
+                channel.send_acks();
+                before = Instant::now();
+            }
         }
     }
     channel.counts.add_tally(&mut tally);

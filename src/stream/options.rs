@@ -33,7 +33,22 @@ pub enum Delivery {
     Ledger,
 }
 
-/// How a channel is consumed; see [`Consumer`](crate::Consumer). Times are also read from JSON, in seconds.
+/// How a channel is consumed; see [`Consumer`](crate::Consumer).
+///
+/// ```
+/// # fn main() -> redkeep::Result<()> {
+/// use std::time::Duration;
+/// use redkeep::{ChannelOptions, Delivery, StartAt};
+///
+/// let options = ChannelOptions::new()
+///     .from(StartAt::Now)
+///     .delivery(Delivery::Ledger)
+///     .max_deliveries(3)
+///     .claim_idle(Duration::from_secs(20));
+/// let json = r#"{"from": "now", "delivery": "ledger", "max_deliveries": 3, "claim_idle": 20}"#;
+/// assert_eq!(options, ChannelOptions::from_json(json)?);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChannelOptions {
     pub(super) from: StartAt,
@@ -122,8 +137,8 @@ impl ChannelOptions {
         self
     }
 
-    /// How many handlers of the channel run at the same time, on the manager's worker threads (property `workers`). It
-    /// counts after [`start`](crate::Consumer::start); in the calls that consume in the caller's thread, handlers run
+    /// How many handlers of the channel run at the same time, on the manager's worker threads (property `workers`, which
+    /// all consumers share). It counts after [`start`](crate::Consumer::start); in the calls that consume in the caller's thread, handlers run
     /// there, one after the other. From 1; defaults to 1, which keeps messages in order.
     pub fn concurrency(mut self, handlers: usize) -> ChannelOptions {
         self.concurrency = handlers;

@@ -448,7 +448,7 @@ impl Reader {
 
     fn hand(&self, channel: &Arc<Channel>, page: Arc<Page>) -> Result<()> {
         match &self.way {
-            Way::Here => handle::run(&Chunk::new(page, None)),
+            Way::Here => handle::run(&Chunk::new(page, None), true),
             Way::Crew(crew) => channel.hand_over(page, crew)?,
             Way::Inbox(inbox) => inbox.put(page),
         }

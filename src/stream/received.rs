@@ -13,6 +13,22 @@ use crate::transport::Entry;
 /// A handler's result decides what becomes of it. Whoever polls says it: [`ack`](Received::ack) or
 /// [`fail`](Received::fail). A polled message that is dropped without either stays pending, and is delivered again
 /// after `claim_idle`.
+///
+/// ```
+/// # fn main() -> redkeep::Result<()> {
+/// # let keep = redkeep::Manager::open("embedded://")?;
+/// use std::time::Duration;
+/// use redkeep::{ChannelOptions, Message};
+///
+/// let sender = keep.sender().register_channel("orders");
+/// sender.send("orders", &Message::new("order.created", &7)?)?;
+/// let consumer = keep.consumer("billing").register_channel("orders", ChannelOptions::new());
+/// if let Some(message) = consumer.poll(Duration::from_secs(5))? {
+///     assert_eq!((message.name(), message.json::<u32>()?, message.deliveries()), ("order.created", 7, 1));
+///     message.ack()?;
+/// }
+/// # Ok(()) }
+/// ```
 pub struct Received {
     page: Arc<Page>,
     at: usize,

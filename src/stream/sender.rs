@@ -16,6 +16,15 @@ use crate::transport::{Kind, Reached, Reply};
 
 /// How long a stream may become. What is trimmed is gone, also for those who have not read it; where every message
 /// counts, let consumers clean up instead (`message_cleanup` of [`ChannelOptions`](crate::ChannelOptions)).
+///
+/// ```
+/// # fn main() -> redkeep::Result<()> {
+/// # let keep = redkeep::Manager::open("embedded://")?;
+/// use redkeep::{Message, Trim};
+/// let sender = keep.sender().register_channel_with("ticks", Trim::Length(10_000));
+/// sender.send("ticks", &Message::new("tick", &1)?)?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Trim {
