@@ -66,5 +66,13 @@ echo "Microseconds, median of $rounds interleaved rounds; in brackets, how many 
 echo "| what | of | hiredis | redkeep |"
 echo "|---|---|---:|---:|"
 in_turns consume "wall cpu" "$count" hiredis redkeep started
+# Where redis-py is installed.
+if python3 -c 'import redis' 2>/dev/null; then
+    "$program" fill "$socket" "$((count / 10))"
+    theirs=$(python3 benches/streams.py "$socket" "$((count / 10))")
+    "$program" fill "$socket" "$count"
+    ours=$("$program" consume redkeep "$socket" "$count" | values wall)
+    echo "| consume | wall | redis-py $theirs | redkeep $ours ($(ratio "$theirs" "$ours") times as many) |"
+fi
 in_turns send "wall cpu" "$count" hiredis redkeep
 in_turns latency "p50 p99" "$idle" hiredis redkeep started

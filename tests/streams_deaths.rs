@@ -218,7 +218,7 @@ fn memory_is_flat(total: usize) {
             let mut handled = counted.lock().unwrap();
             *handled += 1;
             // Slow, now and then.
-            if *handled % 500 == 0 {
+            if usize::is_multiple_of(*handled, 500) {
                 thread::sleep(Duration::from_millis(1));
             }
             Ok::<(), String>(())

@@ -436,6 +436,13 @@ impl Channel {
         now > 1
     }
 
+    /// A reply was not too large: more at once again.
+    pub(super) fn read_more(&self) {
+        let mut state = lock(&self.state);
+        let twice = state.at_once.map(|now| now * 2);
+        state.at_once = twice.filter(|more| *more < self.options.count);
+    }
+
     /// XACK of all that is to be acknowledged.
     pub(super) fn pack_acks(&self, out: &mut Vec<u8>) -> Option<Sending> {
         let state = lock(&self.state);

@@ -366,6 +366,7 @@ impl Reader {
                 let error = Error::from_server(arena.reply.bytes_of(&reply));
                 self.refused(channel, error)?;
             } else if let Some(entries) = entries(&arena.reply, &reply) {
+                channel.read_more();
                 found += self.deliver(channel, arena.clone(), entries, false)?;
             }
         }

@@ -270,6 +270,7 @@ static void by_polling(rk_manager *keep)
     OK(rk_consumer_poll(consumer, -1, &message, &err));
     CHECK_EQ_INT(rk_message_deliveries(message), 2);
     OK(rk_message_ack(message, &err));
+    rk_message_free(message);
     while (pending(keep, "orders", "orders:billing:cg") > 0)
         nap();
     OK(rk_consumer_stop(consumer, 10000, &err));
@@ -345,7 +346,7 @@ static void freed_in_its_own_handler(rk_manager *keep)
 
 static void bad_arguments(rk_manager *keep)
 {
-    rk_consumer *consumer = consumer_of(keep, NULL);
+    rk_consumer *consumer = NULL;
     STATUS(RK_ERR_ARGUMENT, rk_consumer_new(keep, "", &consumer, &err));
     CHECK(consumer == NULL);
     STATUS(RK_ERR_ARGUMENT, rk_consumer_new(keep, NULL, &consumer, &err));
