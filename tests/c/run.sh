@@ -170,17 +170,6 @@ readme() {
     done
 }
 
-# Every program that a user would copy.
-examples() {
-    local source name
-    for source in examples-c/*.c; do
-        name=example-$(basename "$source" .c)
-        try "$name (compiles)" "$cc" -std=gnu11 "${strict[@]}" "-I$prefix/include" "$source" -o "$build/$name" \
-            "-L$prefix/lib" -lredkeep "-Wl,-rpath,$prefix/lib"
-        try "$name (runs)" timeout 60 "$build/$name"
-    done
-}
-
 by_pkg_config() {
     local source flags
     source=$(printf '%s\n' tests/c/test_*.c | head -n 1)
