@@ -147,16 +147,23 @@ static void hiredis_consume(redisContext *c, long count)
 struct job {
     rk_consumer *consumer;
     long left;
-    double *sent, *took;
-    long at;
+    int done;
 };
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t handled = PTHREAD_COND_INITIALIZER;
 
 static int32_t nothing(const rk_message *message, void *userdata)
 {
     struct job *job = userdata;
     (void)message;
-    if (--job->left == 0)
+    if (--job->left == 0) {
         rk_consumer_stop(job->consumer, 0, NULL);
+        pthread_mutex_lock(&mutex);
+        job->done = 1;
+        pthread_cond_signal(&handled);
+        pthread_mutex_unlock(&mutex);
+    }
     return RK_OK;
 }
 
@@ -173,13 +180,15 @@ static rk_consumer *consumer(rk_manager *manager, struct job *job, int32_t (*cb)
 
 static void redkeep_consume(rk_manager *manager, long count, int started)
 {
-    struct job job = {NULL, count, NULL, NULL, 0};
+    struct job job = {NULL, count, 0};
     rk_error *err = NULL;
     rk_consumer *made = consumer(manager, &job, nothing);
     if (started) {
         need(rk_consumer_start(made, 0, 1000, &err), err);
-        while (__atomic_load_n(&job.left, __ATOMIC_ACQUIRE) > 0)
-            usleep(200);
+        pthread_mutex_lock(&mutex);
+        while (!job.done)
+            pthread_cond_wait(&handled, &mutex);
+        pthread_mutex_unlock(&mutex);
         need(rk_consumer_stop(made, 10000, &err), err);
     } else {
         need(rk_consumer_persist(made, NULL, NULL, 0, 1000, &err), err);
@@ -193,8 +202,6 @@ static double sent_at;
 static long to_send;
 static double *times;
 static long taken;
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t handled = PTHREAD_COND_INITIALIZER;
 
 static void arrived(void)
 {
@@ -261,7 +268,7 @@ static void latency(const char *peer, const char *socket, long count)
         hiredis_wait(c, count);
         redisFree(c);
     } else {
-        struct job job = {NULL, count, NULL, NULL, 0};
+        struct job job = {NULL, count, 0};
         rk_error *err = NULL;
         rk_manager *manager = keep(socket);
         rk_consumer *made = consumer(manager, &job, timed);

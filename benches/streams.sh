@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 prefix=$1
-if [ -n "${QUICK:-}" ]; then rounds=3 count=100000 idle=300; else rounds=5 count=400000 idle=2000; fi
+if [ -n "${QUICK:-}" ]; then rounds=3 count=100000 idle=300; else rounds=5 count=200000 idle=1000; fi
 program=$PWD/target/bench-streams
 
 finish() {
