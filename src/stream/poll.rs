@@ -65,6 +65,8 @@ impl Inbox {
                 }
             }
         }
+        // Before anybody can hold one of them: its drop lets go of what is held.
+        drop(received);
         if settled > 0 {
             channel.settle(&page, &mut acks, settled);
         }
