@@ -6,7 +6,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use support::{Answer, Fault, PATIENCE, Peer, Proxy, Server, Way, came_true, wait_until};
+use support::{
+    Answer, Cluster, Fault, PATIENCE, Peer, Proxy, Sentinels, Server, Way, came_true, key_in, slot,
+    wait_until,
+};
 
 const PING: &[u8] = b"PING\r\n";
 const PONG: &[u8] = b"+PONG\r\n";
@@ -319,4 +322,40 @@ fn a_raw_peer_writes_its_bytes_and_a_slot_map_can_name_its_peer() {
         .expect("a live connection");
     let moved = format!("-MOVED 1 {}\r\n", peer.address());
     assert_eq!(read(&mut stream, moved.len()), moved.as_bytes());
+}
+
+#[test]
+fn a_cluster_serves_every_slot_moves_them_and_fails_over() {
+    let mut cluster = Cluster::start();
+    for key in ["foo", "{user}:1", "{}x", "{a", "}{b}{c}"] {
+        let told: u16 = cluster.nodes[0].ask(&["CLUSTER", "KEYSLOT", key]);
+        assert_eq!(slot(key), told, "{key}");
+    }
+    for (node, slots) in [(0, 0..5461), (1, 5461..10922), (2, 10922..16384)] {
+        assert_eq!(cluster.primary_of(slots.start), node);
+        let key = key_in(slots, "key");
+        cluster.nodes[node].ask::<()>(&["SET", &key, "1"]);
+    }
+    let moved = key_in(0..1000, "key");
+    cluster.move_slot(slot(&moved), 0, 1);
+    assert_eq!(cluster.primary_of(slot(&moved)), 1);
+    cluster.nodes[1].ask::<()>(&["SET", &moved, "2"]);
+    cluster.settle();
+    assert_eq!(cluster.replica_of(0), 3);
+    cluster.fail_over_to(3);
+    cluster.settle();
+    assert_eq!(cluster.primary_of(5000), 3);
+    cluster.nodes[3].kill();
+    wait_until(6 * PATIENCE, || cluster.primary_of(5000) == 0);
+}
+
+#[test]
+fn sentinels_agree_and_fail_over() {
+    let mut all = Sentinels::start();
+    assert_eq!(all.primary(), 0);
+    let next = all.fail_over();
+    assert_ne!(next, 0);
+    all.settle();
+    all.nodes[next].kill();
+    wait_until(6 * PATIENCE, || all.primary() != next);
 }

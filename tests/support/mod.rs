@@ -5,16 +5,20 @@
 #![allow(unused_imports)]
 
 mod alone;
+mod cluster;
 mod proxy;
 mod script;
+mod sentinels;
 mod server;
 mod spawn;
 mod tls;
 mod wait;
 
 pub use alone::{alone, descriptors, is_alone, myself, threads};
+pub use cluster::{Cluster, key_in, slot};
 pub use proxy::{Fault, Proxy, Way};
 pub use script::{Answer, Peer, polite};
+pub use sentinels::Sentinels;
 pub use server::Server;
 pub use tls::Authority;
 pub use wait::{PATIENCE, came_true, wait_for, wait_until};

@@ -20,10 +20,21 @@ pub struct Server {
     port: u16,
     /// Besides the plain one, where it speaks TLS.
     tls_port: Option<u16>,
+    role: Role,
     options: Vec<String>,
     child: Option<Child>,
     /// The ids of our own connections, which `connections()` leaves out. They start anew with the server.
     admins: Mutex<Vec<i64>>,
+}
+
+/// What a program is started as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Plain,
+    /// A node of a cluster, whose bus listens on a port of its own.
+    ClusterNode,
+    /// Its configuration is the file `sentinel.conf` of its folder, which it rewrites as it goes.
+    Sentinel,
 }
 
 impl Server {
@@ -33,25 +44,34 @@ impl Server {
 
     /// With options as on the command line: `Server::with(&["--requirepass", "x"])`.
     pub fn with(options: &[&str]) -> Server {
-        Server::on_ports(options, false)
+        Server::of(Role::Plain, options, "")
     }
 
     /// With a second port for TLS and the files of its certificate (`Authority::server`), on top of other options.
     pub fn with_tls(files: &[String], options: &[&str]) -> Server {
         let mut all: Vec<&str> = files.iter().map(String::as_str).collect();
         all.extend(options);
-        Server::on_ports(&all, true)
+        Server::on_ports(Role::Plain, &all, "", true)
     }
 
-    fn on_ports(options: &[&str], tls: bool) -> Server {
+    /// `config` is written to `sentinel.conf`, which only sentinels read.
+    pub(super) fn of(role: Role, options: &[&str], config: &str) -> Server {
+        Server::on_ports(role, options, config, false)
+    }
+
+    fn on_ports(role: Role, options: &[&str], config: &str, tls: bool) -> Server {
         let mut server = Server {
             folder: new_folder(),
             port: 0,
             tls_port: None,
+            role,
             options: options.iter().map(|&o| o.to_owned()).collect(),
             child: None,
             admins: Mutex::new(Vec::new()),
         };
+        if role == Role::Sentinel {
+            fs::write(server.config(), config).expect("a file in our own folder");
+        }
         // Somebody else may take the port between our look and the server's bind.
         for _ in 0..20 {
             server.port = free_port();
@@ -104,6 +124,11 @@ impl Server {
 
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("a server that runs").id()
+    }
+
+    /// Whether it was started and not killed.
+    pub fn runs(&self) -> bool {
+        self.child.is_some()
     }
 
     /// What the server wrote to its log.
@@ -224,6 +249,10 @@ impl Server {
         let _: i64 = self.ask(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
     }
 
+    fn config(&self) -> PathBuf {
+        self.folder.join("sentinel.conf")
+    }
+
     fn password(&self) -> Option<&str> {
         let at = self.options.iter().position(|o| o == "--requirepass")?;
         self.options.get(at + 1).map(String::as_str)
@@ -247,6 +276,18 @@ impl Server {
         self.admins.lock().expect("no panic inside").clear();
         let log = fs::File::create(self.folder.join("log")).expect("a file in our own folder");
         let mut command = Command::new(program());
+        match self.role {
+            Role::Plain => {}
+            Role::ClusterNode => {
+                // By default it would be the port plus 10,000, which need not be one.
+                command
+                    .args(["--cluster-enabled", "yes"])
+                    .args(["--cluster-port", &free_port().to_string()]);
+            }
+            Role::Sentinel => {
+                command.arg(self.config()).arg("--sentinel");
+            }
+        }
         command
             .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
             .args(["--protected-mode", "no", "--bind", "127.0.0.1"])
@@ -285,6 +326,10 @@ impl Server {
             let mut stream = UnixStream::connect(self.unix_path())?;
             stream.set_read_timeout(Some(Duration::from_secs(2)))?;
             stream.write_all(&request)?;
+            if self.role == Role::Sentinel {
+                // It knows no QUIT.
+                stream.shutdown(std::net::Shutdown::Write)?;
+            }
             let mut answer = String::new();
             stream.read_to_string(&mut answer)?;
             Ok(answer)
