@@ -69,7 +69,10 @@ pub use config::{Config, Credentials, ReadFrom};
 pub use error::{Error, ErrorKind, Outcome, Result};
 pub use limiter::{Limiter, Verdict};
 pub use lock::{Held, Lock, Redlock, RedlockHeld};
-pub use manager::{Health, LineState, Manager, NodeState, NodeStatus, PoolState, PoolStatus};
+pub use manager::{
+    Health, LineState, Manager, NodeRole, NodeState, NodeStatus, PoolState, PoolStatus,
+    SentinelStatus, TopologyKind,
+};
 pub use pubsub::{Event, Gap, HandlerResult, Overflow, Published, Subscriber, SubscriberStats};
 pub use session::Sessions;
 pub use stream::{ChannelOptions, Consumer, Delivery, Message, Received, Sender, StartAt, Trim};

@@ -34,9 +34,9 @@ impl ConnectionLike for Client {
     }
 
     fn get_db(&self) -> i64 {
-        self.dispatch()
-            .and_then(|dispatch| dispatch.topology.home())
-            .map_or(0, |node| i64::from(node.dialer.endpoint.db))
+        let dispatch = self.dispatch();
+        let home = dispatch.ok().and_then(|it| it.topology.home_if_known());
+        home.map_or(0, |node| i64::from(node.dialer.endpoint.db))
     }
 
     fn check_connection(&mut self) -> bool {

@@ -214,6 +214,10 @@ impl Lease {
         &self.held().node().name
     }
 
+    pub(crate) fn node_itself(&self) -> Arc<Node> {
+        self.held().node().clone()
+    }
+
     fn held(&self) -> &Held<Arc<Node>> {
         self.held.as_ref().expect("taken only by drop")
     }

@@ -12,13 +12,16 @@ mod pipeline;
 mod scan;
 mod scratch;
 mod script;
+mod spread;
 mod transaction;
+mod walk;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{FromRedisValue, ToRedisArgs};
 
+use crate::clock::Deadline;
 use crate::dispatch::{self, Answers, Class, Dispatch, Reading, Request};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::fork;
@@ -36,6 +39,7 @@ pub use pipeline::{Pipeline, Replies};
 pub use scan::Scan;
 pub(crate) use scratch::Scratch;
 pub use script::Script;
+use spread::Spread;
 pub use transaction::Transaction;
 
 /// Sends commands. Cheap to clone, and used from any number of threads at once: a handle for those parts of a
@@ -134,10 +138,16 @@ impl Client {
         Scratch::with(|scratch| {
             let mut packer = Packer::begin(&mut scratch.request, name);
             pack(&mut packer)?;
+            let many_keys = packer.has_many_keys();
             let (bytes, key) = packer.finish();
             let mut request = Request::new(bytes, class, key, time);
             request.apart = time > open.timeout;
-            open.dispatch.get()?.call(&request, &mut scratch.reply)?;
+            send(
+                open.dispatch.get()?,
+                &request,
+                many_keys,
+                &mut scratch.reply,
+            )?;
             read(&mut scratch.reply)
         })
     }
@@ -150,13 +160,18 @@ impl Client {
         reply: &mut Reply,
         read: impl FnOnce(&mut Reply) -> Result<T>,
     ) -> Result<T> {
-        let (args, reading) = inspect(packed, false)?;
+        let (args, mut reading) = inspect(packed, false)?;
         let open = self.open()?;
+        let dispatch = open.dispatch.get()?;
         let time = within.unwrap_or_else(|| patience(open.timeout, &reading));
-        let key = reading.key.map(|at| args[at]);
-        let mut request = Request::new(packed, reading.class, key, time);
+        let mut request = Request::new(packed, reading.class, None, time);
         request.apart = reading.blocks.is_some() || time > open.timeout;
-        open.dispatch.get()?.call(&request, reply)?;
+        if reading.unknown && dispatch.topology.is_cluster() {
+            spread::look_up(dispatch, &args, &mut reading, request.deadline);
+            request.class = reading.class;
+        }
+        request.key = reading.key.map(|at| args[at]);
+        send(dispatch, &request, reading.many_keys, reply)?;
         read(reply)
     }
 
@@ -164,6 +179,12 @@ impl Client {
     /// Its deadline is `command_timeout`; a command that blocks in the server (BLPOP, XREAD BLOCK, WAIT) has that
     /// beyond its own time. One that changes the state of its connection (MULTI, SELECT, SUBSCRIBE, …) is refused:
     /// those need a connection of one's own, [`get_client`](crate::Manager::get_client).
+    ///
+    /// On a cluster it goes to the node of its keys, and one without keys (PING, DBSIZE, FLUSHALL, SCRIPT LOAD) to any
+    /// primary, for that one alone; [`get_client`](crate::Manager::get_client) reaches each of them. DEL, UNLINK, EXISTS, TOUCH,
+    /// MGET and MSET are taken apart where their keys lie in several slots (and are then several commands, of which one
+    /// may fail alone); others are refused in that case with an error of kind [`CrossSlot`](ErrorKind::CrossSlot),
+    /// before anything is sent.
     ///
     /// ```
     /// # fn main() -> redkeep::Result<()> {
@@ -202,9 +223,19 @@ impl Client {
     /// A connection of one's own on the configured node, for what needs one: MULTI, WATCH, SELECT. It goes back to
     /// the pool when dropped. See [`Manager::get_client`](crate::Manager::get_client) for one on a named node.
     pub fn dedicated(&self) -> Result<Lease> {
-        let node = self.dispatch()?.topology.home()?.clone();
-        let time = self.timeout()?;
-        Lease::take(node, time, time)
+        self.dedicated_for(None, self.timeout()?)
+    }
+
+    /// The same on the node of this key.
+    pub(crate) fn dedicated_for(&self, key: Option<&[u8]>, time: Duration) -> Result<Lease> {
+        let deadline = Deadline::after(time);
+        let node = self
+            .dispatch()?
+            .topology
+            .pick(key, false, deadline)?
+            .clone();
+        let left = deadline.remaining().unwrap_or_default();
+        Lease::take(node, left, self.timeout()?)
     }
 
     /// Many commands at once: see [`Pipeline`].
@@ -233,6 +264,32 @@ impl Client {
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Client")
+    }
+}
+
+/// On a cluster, keys in different slots are different servers' business.
+fn send(
+    dispatch: &Dispatch,
+    request: &Request<'_>,
+    many_keys: bool,
+    reply: &mut Reply,
+) -> Result<()> {
+    if !(many_keys && dispatch.topology.is_cluster()) {
+        return dispatch.call(request, reply);
+    }
+    let mut spread = Spread::default();
+    spread.add(request.bytes, request.class)?;
+    if spread.is_whole() {
+        return dispatch.call(request, reply);
+    }
+    let (started, deadline) = (request.started, request.deadline);
+    spread.run(dispatch, started, deadline, reply, &mut Vec::new())?;
+    reply.root = reply.children(reply.root())[0];
+    match reply.error_text() {
+        None => Ok(()),
+        // Another part may have been executed.
+        Some(text) if request.class == Class::Read => Err(Error::from_server(text)),
+        Some(text) => Err(Error::from_server(text).outcome_is(Outcome::Unknown)),
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) struct Packer<'a> {
     out: &'a mut Vec<u8>,
     count: usize,
     key: Option<Range<usize>>,
+    /// It has more keys than that one.
+    many_keys: bool,
 }
 
 impl<'a> Packer<'a> {
@@ -34,6 +36,7 @@ impl<'a> Packer<'a> {
             out,
             count: 0,
             key: None,
+            many_keys: false,
         }
     }
 
@@ -76,8 +79,9 @@ impl<'a> Packer<'a> {
         let start = self.out.len();
         match self.any(values) {
             0 => Err(Error::argument("keys: at least one is needed")),
-            _ => {
+            n => {
                 self.note_key(start);
+                self.many_keys |= n > 1;
                 Ok(())
             }
         }
@@ -93,8 +97,9 @@ impl<'a> Packer<'a> {
                 "keys: they say that they are {count}, and come to {n}"
             ))),
             0 => Ok(()),
-            _ => {
+            n => {
                 self.note_key(start);
+                self.many_keys |= n > 1;
                 Ok(())
             }
         }
@@ -109,6 +114,7 @@ impl<'a> Packer<'a> {
     /// Remembers the argument that begins here, unless a key is known already.
     fn note_key(&mut self, start: usize) {
         if self.key.is_some() {
+            self.many_keys = true;
             return;
         }
         // `$`, the length, a line end, the argument, a line end.
@@ -124,7 +130,12 @@ impl<'a> Packer<'a> {
         self.key = Some(begin..begin + length);
     }
 
-    /// The command as it is sent, and its key.
+    /// Whether it has more than one key.
+    pub(crate) fn has_many_keys(&self) -> bool {
+        self.many_keys
+    }
+
+    /// The command as it is sent, and its first key.
     pub(crate) fn finish(self) -> (&'a [u8], Option<&'a [u8]>) {
         // Written from the right, so that it ends where the first argument begins.
         let (mut start, mut n) = (HEAD - 2, self.count);

@@ -1,14 +1,15 @@
 //! Many commands at once: packed as they are added, sent together, answered together.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::{FromRedisValue, ToRedisArgs};
 
-use crate::client::packer::Packer;
-use crate::client::{Client, Lease, convert, inspect, reply_type};
+use crate::client::packer::{Packer, unpack};
+use crate::client::script::Known;
+use crate::client::spread::{look_up, one_slot};
+use crate::client::{Client, Lease, Spread, convert, inspect, reply_type};
 use crate::clock::Deadline;
-use crate::dispatch::Class;
+use crate::dispatch::{self, Class, Dispatch};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::node::Batch;
 use crate::transport::{Entry, Kind, Reached, Reply, command};
@@ -34,6 +35,10 @@ const KEPT: usize = 1 << 20;
 /// connection breaks, [`execute`](Pipeline::execute) fails and [`outcome`](Pipeline::outcome) tells for each command
 /// what became of it; a pipeline of nothing but commands that may be sent twice is sent again by itself. It keeps its
 /// memory from one use to the next.
+///
+/// On a cluster its commands are sent to their nodes side by side, each follows its key if that has moved, and one with
+/// keys in several slots is taken apart as [`Client::command`] says. Commands on one key keep their order; those on
+/// different nodes have none among them. The keys of a transaction must share a slot.
 pub struct Pipeline<'c> {
     road: Road<'c>,
     pub(crate) load: Load,
@@ -59,8 +64,8 @@ pub(crate) struct Load {
     /// How the last execution ended, by command; empty when all were answered.
     outcomes: Vec<Option<Outcome>>,
     scratch: Vec<u8>,
-    /// Scripts whose text it brings along, by their digest.
-    pub(crate) scripts: Vec<Arc<str>>,
+    /// Scripts whose text it brings along.
+    pub(super) scripts: Vec<Known>,
 }
 
 /// One command of it.
@@ -69,6 +74,23 @@ struct Mark {
     /// Where it ends in the packed bytes.
     end: usize,
     class: Class,
+    keys: Keys,
+    /// The script that it calls, by its place among them.
+    script: Option<usize>,
+}
+
+/// What is known of its keys, for a cluster.
+#[derive(Clone, Copy)]
+enum Keys {
+    None,
+    /// Where it is, counted from the beginning of the command.
+    One {
+        start: usize,
+        len: usize,
+    },
+    Many,
+    /// The server has to be asked.
+    Unknown,
 }
 
 impl<'c> Pipeline<'c> {
@@ -149,12 +171,21 @@ impl<'c> Pipeline<'c> {
 impl Client {
     pub(crate) fn execute<'l>(&self, load: &'l mut Load) -> Result<Replies<'l>> {
         let timeout = self.timeout().inspect_err(|_| load.give_up())?;
-        let home = self.dispatch().and_then(|it| it.topology.home());
+        let dispatch = self.dispatch().inspect_err(|_| load.give_up())?;
+        let on_cluster = dispatch.topology.is_cluster();
+        if on_cluster && !load.atomic {
+            return load.run_spread(timeout, dispatch);
+        }
+        let key = match on_cluster {
+            true => load.one_key().inspect_err(|_| load.give_up())?,
+            false => None,
+        };
+        let home = dispatch.topology.home_if_known();
         load.run(timeout, |batch, class, replies, reached| {
-            self.dispatch()?.call_many(batch, class, replies, reached)
+            dispatch.call_many(batch, class, key.as_deref(), replies, reached)
         })
         .map_err(|error| match (error.outcome(), home) {
-            (Outcome::Refused, Ok(node)) => error.on_node(&node.name),
+            (Outcome::Refused, Some(node)) if !on_cluster => error.on_node(&node.name),
             _ => error,
         })
     }
@@ -200,7 +231,16 @@ impl Load {
     }
 
     pub(crate) fn add_packed(&mut self, packed: &[u8], own_connection: bool) -> Result<()> {
-        let (_, reading) = inspect(packed, own_connection)?;
+        let (args, reading) = inspect(packed, own_connection)?;
+        let keys = match reading.key {
+            _ if reading.unknown => Keys::Unknown,
+            None => Keys::None,
+            Some(_) if reading.many_keys => Keys::Many,
+            Some(at) => Keys::One {
+                start: args[at].as_ptr().addr() - packed.as_ptr().addr(),
+                len: args[at].len(),
+            },
+        };
         self.stateful |= reading.stateful;
         if let Some(time) = reading.blocks {
             let so_far = self.blocks.unwrap_or_default();
@@ -210,8 +250,17 @@ impl Load {
         self.marks.push(Mark {
             end: self.packed.len(),
             class: reading.class,
+            keys,
+            script: None,
         });
         Ok(())
+    }
+
+    /// The command added last calls the script at this place.
+    pub(super) fn calls_script(&mut self, at: usize) {
+        if let Some(mark) = self.marks.last_mut() {
+            mark.script = Some(at);
+        }
     }
 
     pub(crate) fn is_atomic(&self) -> bool {
@@ -298,6 +347,89 @@ impl Load {
             .inspect_err(|error| self.outcomes = vec![Some(error.outcome()); count])
     }
 
+    /// Executes it on a cluster, each command at the node of its key.
+    fn run_spread(&mut self, timeout: Duration, dispatch: &Dispatch) -> Result<Replies<'_>> {
+        self.outcomes.clear();
+        self.replies.clear();
+        self.replies.trim(KEPT);
+        self.replies.root = Entry::scalar(Kind::Array, 0);
+        let result = match self.marks.is_empty() {
+            true => Ok(()),
+            false => self.spread(timeout, dispatch),
+        };
+        self.clear();
+        result.map(|()| Replies(&self.replies))
+    }
+
+    fn spread(&mut self, timeout: Duration, dispatch: &Dispatch) -> Result<()> {
+        let patience = timeout.saturating_add(self.blocks.unwrap_or_default());
+        let started = Instant::now();
+        let deadline = Deadline::at(started, self.within.unwrap_or(patience));
+        let mut spread = Spread::default();
+        let mut begin = 0;
+        for mark in &self.marks {
+            let packed = &self.packed[begin..mark.end];
+            begin = mark.end;
+            let added = match mark.keys {
+                Keys::Many => spread.add(packed, mark.class),
+                Keys::Unknown => {
+                    let args = unpack(packed).unwrap_or_default();
+                    let mut reading = dispatch::read(&args);
+                    look_up(dispatch, &args, &mut reading, deadline);
+                    spread.add_plain(packed, reading.class, reading.key.map(|at| args[at]));
+                    Ok(())
+                }
+                Keys::None => {
+                    spread.add_plain(packed, mark.class, None);
+                    Ok(())
+                }
+                Keys::One { start, len } => {
+                    spread.add_plain(packed, mark.class, Some(&packed[start..start + len]));
+                    Ok(())
+                }
+            };
+            if let Err(error) = added {
+                self.outcomes = vec![Some(Outcome::NotSent); self.marks.len()];
+                return Err(error);
+            }
+            if let Some(at) = mark.script {
+                spread.calls(&self.scripts[at]);
+            }
+        }
+        spread.run(
+            dispatch,
+            started,
+            deadline,
+            &mut self.replies,
+            &mut self.outcomes,
+        )
+    }
+
+    /// The key by which a transaction finds its node: all its keys must lie in one slot.
+    fn one_key(&self) -> Result<Option<Vec<u8>>> {
+        let all = self.keys();
+        one_slot(b"transaction", all.iter().copied())?;
+        Ok(all.first().map(|key| key.to_vec()))
+    }
+
+    /// Whether all its keys lie in the slot of this one.
+    pub(crate) fn stays_with(&self, key: &[u8]) -> Result<()> {
+        let all = std::iter::once(key).chain(self.keys());
+        one_slot(b"transaction", all).map(drop)
+    }
+
+    fn keys(&self) -> Vec<&[u8]> {
+        let mut all: Vec<&[u8]> = Vec::new();
+        let mut begin = 0;
+        for mark in &self.marks {
+            let packed = &self.packed[begin..mark.end];
+            begin = mark.end;
+            let args = unpack(packed).unwrap_or_default();
+            all.extend(dispatch::keys(&args).into_iter().map(|at| args[at]));
+        }
+        all
+    }
+
     /// Works out, for a batch that broke, what became of each command.
     fn settle(&mut self, error: &Error, reached: &Reached) {
         let mut start = 0;
@@ -332,11 +464,14 @@ fn executed(replies: &mut Reply, count: usize) -> Result<()> {
         Kind::Error => {
             let error = Error::from_server(replies.bytes_of(&exec));
             let cause = queued.iter().position(|entry| entry.kind == Kind::Error);
+            let refusal = |at: usize| Error::from_server(replies.bytes_of(&queued[at]));
             Err(match cause {
                 None => error,
+                // Another node of the cluster would have executed it.
+                Some(at) if refusal(at).kind() == ErrorKind::Cluster => refusal(at),
                 Some(at) => error.caused_by(Refusal {
                     at,
-                    error: Error::from_server(replies.bytes_of(&queued[at])),
+                    error: refusal(at),
                 }),
             })
         }

@@ -8,7 +8,7 @@ use redis::{FromRedisValue, ToRedisArgs};
 use crate::client::{Client, Load, Packer, Pipeline, typed};
 use crate::dispatch::Class;
 use crate::error::{ErrorKind, Result};
-use crate::transport::Reply;
+use crate::transport::{Reply, command};
 
 /// A Lua script and its digest. Make it once and keep it: calls then send the digest alone, and the text only where
 /// the server does not know it yet.
@@ -159,6 +159,13 @@ impl<'c> Pipeline<'c> {
     }
 }
 
+/// A script that a pipeline calls.
+pub(super) struct Known {
+    pub(super) digest: Arc<str>,
+    /// The command by which a server of a cluster learns it: each that the pipeline reaches has to.
+    pub(super) teaching: Vec<u8>,
+}
+
 impl Load {
     pub(crate) fn add_eval(
         &mut self,
@@ -166,18 +173,24 @@ impl Load {
         keys: &impl ToRedisArgs,
         args: &impl ToRedisArgs,
     ) -> Result<()> {
-        let known = self.scripts.contains(&script.digest);
+        let mut scripts = self.scripts.iter();
+        let known = scripts.position(|known| known.digest == script.digest);
         let (name, text) = match known {
-            false => ("EVAL", &script.text),
-            true => ("EVALSHA", &script.digest),
+            None => ("EVAL", &script.text),
+            Some(_) => ("EVALSHA", &script.digest),
         };
         self.add_with(false, |packer| {
             packer.bytes(name.as_bytes());
             call(packer, text, keys, args)
         })?;
-        if !known {
-            self.scripts.push(script.digest.clone());
-        }
+        let at = known.unwrap_or_else(|| {
+            let mut teaching = Vec::new();
+            command(&mut teaching, &[b"SCRIPT", b"LOAD", script.text.as_bytes()]);
+            let digest = script.digest.clone();
+            self.scripts.push(Known { digest, teaching });
+            self.scripts.len() - 1
+        });
+        self.calls_script(at);
         Ok(())
     }
 }

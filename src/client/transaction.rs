@@ -5,6 +5,7 @@ use std::time::Duration;
 use redis::{FromRedisValue, ToRedisArgs};
 
 use crate::client::pipeline::{Load, Replies};
+use crate::client::spread::one_slot;
 use crate::client::{Client, Lease, Scratch, inspect, pack_any, typed};
 use crate::clock::{self, Deadline};
 use crate::error::{ErrorKind, Result};
@@ -12,6 +13,8 @@ use crate::transport::Reply;
 
 /// How often a transaction begins anew before it is given up.
 const TRIES: u32 = 16;
+/// How often a transaction follows its keys to another node.
+const MOVES: u32 = 16;
 /// The longest pause before it begins anew, at random from nothing up.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -80,45 +83,85 @@ impl Client {
         mut body: impl FnMut(&mut Transaction<'_>) -> Result<()>,
         read: impl Fn(Replies<'_>) -> Result<T>,
     ) -> Result<T> {
-        let deadline = Deadline::after(self.timeout()?);
-        let mut lease = self.dedicated()?;
+        let time = self.timeout()?;
+        let deadline = Deadline::after(time);
+        let topology = &self.dispatch()?.topology;
+        let key = match topology.is_cluster() {
+            true => one_key(keys)?,
+            false => None,
+        };
+        let mut lease = self.dedicated_for(key.as_deref(), time)?;
         let mut load = Load::default();
-        let mut tries = 0;
+        let (mut tries, mut moves, mut renewed) = (0, 0, false);
         loop {
-            tries += 1;
-            if let Err(error) = lease.watch(keys) {
+            let error = match lease.watch(keys) {
+                Ok(()) => {
+                    tries += 1;
+                    let done = attempt(&mut lease, &mut load, key.as_deref(), &mut body);
+                    match done.and_then(&read) {
+                        Ok(value) => return Ok(value),
+                        Err(error) => error,
+                    }
+                }
                 // The server had closed it while it was idle: nothing was done yet, and another one will do.
-                if error.kind() != ErrorKind::Io || tries > 1 {
-                    return Err(error);
+                Err(error) if error.kind() == ErrorKind::Io && tries == 0 && !renewed => {
+                    renewed = true;
+                    // Back first, for it may be the only one.
+                    drop(lease);
+                    let left = deadline.remaining().unwrap_or_default();
+                    lease = self.dedicated_for(key.as_deref(), left)?;
+                    continue;
                 }
-                // Back first, for it may be the only one.
-                drop(lease);
-                lease = self.dedicated()?;
-                lease.watch(keys)?;
-            }
-            let result = attempt(&mut lease, &mut load, &mut body).map(&read);
-            let again = tries < TRIES && !deadline.passed();
-            match result {
-                Err(error) if error.kind() == ErrorKind::Watched && again => {
+                Err(error) => error,
+            };
+            match error.kind() {
+                ErrorKind::Watched if tries < TRIES && !deadline.passed() => {
                     let pause = clock::between(Duration::ZERO, PAUSE);
-                    self.dispatch()?.topology.fleet.closing.sleep(pause);
+                    topology.fleet.closing.sleep(pause);
                 }
-                Err(error) if error.kind() == ErrorKind::Watched => {
+                ErrorKind::Watched => {
                     return Err(error.with_message(format!(
                         "a watched key was changed by somebody else, {tries} times in a row; nothing was executed"
                     )));
                 }
-                Err(error) => return Err(error),
-                Ok(value) => return value,
+                // Refused as a whole: another node has, or will soon have, these keys.
+                ErrorKind::Cluster | ErrorKind::ReadOnly
+                    if topology.may_change() && moves < MOVES && !deadline.passed() =>
+                {
+                    moves += 1;
+                    let node = lease.node_itself();
+                    drop(lease);
+                    if error.kind() == ErrorKind::ReadOnly {
+                        node.purge();
+                    }
+                    if error.code() != Some("MOVED")
+                        || topology.redirected(&node, &error)?.is_none()
+                    {
+                        let pause = clock::between(PAUSE, PAUSE * 10);
+                        topology.fleet.closing.sleep(pause);
+                        let _ = topology.look_again(deadline);
+                    }
+                    let left = deadline.remaining().unwrap_or_default();
+                    lease = self.dedicated_for(key.as_deref(), left)?;
+                }
+                _ => return Err(error),
             }
         }
     }
+}
+
+/// The first of the keys, which must share a slot.
+fn one_key(keys: &impl ToRedisArgs) -> Result<Option<Vec<u8>>> {
+    let all = keys.to_redis_args();
+    one_slot(b"WATCH", all.iter().map(Vec::as_slice))?;
+    Ok(all.into_iter().next())
 }
 
 /// One try, on a connection that watches.
 fn attempt<'l>(
     lease: &mut Lease,
     load: &'l mut Load,
+    watched: Option<&[u8]>,
     body: &mut impl FnMut(&mut Transaction<'_>) -> Result<()>,
 ) -> Result<Replies<'l>> {
     load.clear();
@@ -131,6 +174,10 @@ fn attempt<'l>(
         lease.unwatch();
     }
     built?;
+    if let Some(watched) = watched {
+        // Refused here, before anything is sent; the lease's watch ends with it.
+        load.stays_with(watched).inspect_err(|_| lease.unwatch())?;
+    }
     load.set_atomic(true);
     lease.execute(load)
 }

@@ -16,6 +16,24 @@ pub(crate) enum Address {
     Unix(PathBuf),
 }
 
+impl Address {
+    /// What a server names as its host; none where it cannot be one.
+    pub(crate) fn tcp(text: &str, port: u16) -> Option<Address> {
+        host(text).map(|host| Address::Tcp { host, port })
+    }
+
+    /// The same host at another port.
+    pub(crate) fn with_port(&self, port: u16) -> Option<Address> {
+        match self {
+            Address::Tcp { host, .. } => Some(Address::Tcp {
+                host: host.clone(),
+                port,
+            }),
+            Address::Unix(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

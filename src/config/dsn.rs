@@ -38,6 +38,7 @@ impl Target {
                 username,
                 password,
                 tls,
+                ..
             } => format!(
                 "redis{}+sentinel://{}{}/{}/{db}",
                 s(*tls),

@@ -251,6 +251,20 @@ properties! {
         env: "REDIS_MASTER_NAME",
     }
 
+    /// The user to log in to the sentinels as, where they ask for one: `username` is for the servers behind them.
+    sentinel_username: String, set by impl Into<String> {
+        takes: Rule::Text,
+        env: "REDIS_SENTINEL_USERNAME",
+    }
+
+    /// The password for the sentinels, where they ask for one: `password` is for the servers behind them. It is never
+    /// printed.
+    sentinel_password: String, set by impl Into<String> {
+        takes: Rule::Text,
+        env: "REDIS_SENTINEL_PASSWORD",
+        secret: true,
+    }
+
     /// How many pools of connections each node has.
     pools_per_node: usize, set by usize {
         takes: Rule::Number(1, 64),
@@ -338,7 +352,8 @@ properties! {
         default: "2",
     }
 
-    /// Which servers answer commands that only read.
+    /// Which servers answer commands that only read: the primary; a replica, which may be a little behind; or whichever
+    /// answers health checks fastest. Writes, scripts and transactions go to the primary in any case.
     read_from: ReadFrom, set by ReadFrom {
         takes: Rule::Choice(&["primary", "replica", "nearest"]),
         default: "primary",

@@ -16,6 +16,8 @@ pub(crate) enum Target {
     Sentinel {
         sentinels: Vec<Address>,
         master: String,
+        sentinel_username: Option<String>,
+        sentinel_password: Option<Secret>,
         /// These are for the servers behind the sentinels; TLS is for both.
         db: u32,
         username: Option<String>,
@@ -63,7 +65,10 @@ impl Config {
             (Kind::Sentinel, None) => {
                 return Err(Error::new(ErrorKind::Config, "master_name is missing"));
             }
-            (_, name) => place.into_target(name.clone().unwrap_or_default()),
+            (_, name) => {
+                let watchmen = (all.sentinel_username.clone(), all.sentinel_password.clone());
+                place.into_target(name.clone().unwrap_or_default(), watchmen)
+            }
         };
         let settings = Settings::of(all)?;
         if settings.credentials.is_some() && target.has_password() {
@@ -183,7 +188,12 @@ impl Config {
 }
 
 impl Url {
-    fn into_target(self, master_name: String) -> Target {
+    /// `watchmen`: the user name and the password for the sentinels themselves.
+    fn into_target(
+        self,
+        master_name: String,
+        watchmen: (Option<String>, Option<String>),
+    ) -> Target {
         let Login {
             db,
             username,
@@ -202,6 +212,8 @@ impl Url {
             Kind::Sentinel => Target::Sentinel {
                 sentinels: servers.collect(),
                 master: self.master.unwrap_or(master_name),
+                sentinel_username: watchmen.0,
+                sentinel_password: watchmen.1.map(Secret::new),
                 db,
                 username,
                 password,
@@ -231,7 +243,7 @@ pub(crate) fn endpoint(text: &str) -> Result<Endpoint> {
     {
         return wrong("the url of a node takes no parameter but db, username and password");
     }
-    match url.into_target(String::new()) {
+    match url.into_target(String::new(), (None, None)) {
         Target::One(endpoint) => Ok(endpoint),
         _ => wrong("this url is not that of one node"),
     }

@@ -116,6 +116,8 @@ fn table() -> Vec<Row<'static>> {
             &["", "a,,b", "a:99999", "redis://a"],
         ),
         ("master_name", Some("mymaster"), TEXTS, BAD_TEXTS),
+        ("sentinel_username", None, TEXTS, BAD_TEXTS),
+        ("sentinel_password", None, TEXTS, BAD_TEXTS),
         ("pools_per_node", Some("1"), &[("64", "64")], &["0", "65"]),
         (
             "max_connections",
@@ -357,6 +359,8 @@ fn the_builder_and_the_names_say_the_same() {
         .startup_nodes("a:1,b")
         .sentinels("s")
         .master_name("m")
+        .sentinel_username("su")
+        .sentinel_password("sp")
         .pools_per_node(2)
         .max_connections(3)
         .shared_lines(0)
@@ -486,6 +490,8 @@ fn every_variable_is_read() {
         ("REDIS_CLUSTER_URL", "startup_nodes", "redis://a:1,b:2"),
         ("REDIS_SENTINELS", "sentinels", "s1,s2:26380"),
         ("REDIS_MASTER_NAME", "master_name", "m"),
+        ("REDIS_SENTINEL_USERNAME", "sentinel_username", "u"),
+        ("REDIS_SENTINEL_PASSWORD", "sentinel_password", "p"),
         ("REDIS_MAX_CONNECTIONS", "max_connections", "20"),
         ("REDIS_SOCKET_CONNECT_TIMEOUT", "connect_timeout", "2500ms"),
         ("REDIS_SOCKET_TIMEOUT", "command_timeout", "7s"),
@@ -704,6 +710,7 @@ fn sentinels_take_the_login_of_the_properties_or_of_their_url() {
 fn no_password_is_ever_printed() {
     let configs = [
         Config::new().password(CANARY),
+        Config::new().sentinel_password(CANARY),
         Config::new().url(format!("redis://u:{CANARY}@h/1")),
         Config::new().url(format!("redis://:{CANARY}@h?retries=1")),
         Config::new().url(format!("redis://:x{CANARY}@{CANARY}@h")),

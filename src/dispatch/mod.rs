@@ -3,7 +3,9 @@
 //! Every failure says what became of the command, and that alone decides what follows. Not sent, or refused for a
 //! reason that passes: again. Unknown: again only if twice is the same as once. Never past the deadline.
 
+mod knowledge;
 mod request;
+mod scatter;
 mod table;
 
 use std::sync::Arc;
@@ -14,18 +16,23 @@ use crate::config::{Settings, Target};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::node::{Batch, Node};
 use crate::stats::Counters;
-use crate::topology::Topology;
-use crate::transport::{Kind, Reached, Reply};
+use crate::topology::{Picked, Topology};
+use crate::transport::{Entry, Kind, Reached, Reply, command};
 use crate::worker::{Crew, Roster};
 
+use knowledge::Knowledge;
 pub(crate) use request::{Class, Request};
+pub(crate) use scatter::{Fate, Part};
 #[cfg(test)]
 pub(crate) use table::blocks;
-pub(crate) use table::{Answers, Mute, Reading, answers, read};
+pub(crate) use table::{Answers, Join, Mute, Reading, answers, join, keys, read};
 
 /// The pause before the first repetition; it doubles from there to `LONGEST`.
 const FIRST_PAUSE: Duration = Duration::from_millis(4);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often a command follows a redirection to another node.
+const REDIRECTS: u32 = 5;
 
 pub(crate) struct Dispatch {
     pub(crate) topology: Topology,
@@ -35,6 +42,7 @@ pub(crate) struct Dispatch {
     /// The threads that features keep for themselves.
     pub(crate) roster: Roster,
     settings: Arc<Settings>,
+    knowledge: Knowledge,
 }
 
 impl Drop for Dispatch {
@@ -75,6 +83,7 @@ impl Dispatch {
             crew: Arc::new(Crew::new(settings.workers)),
             roster: Roster::default(),
             settings,
+            knowledge: Knowledge::default(),
         };
         // The parent of this fork was closed, and so is its child.
         if dispatch.topology.fleet.closing.is_open() {
@@ -86,79 +95,81 @@ impl Dispatch {
     /// Ends every call and every thread, for good. False if a thread still ran at the deadline.
     pub(crate) fn close(&self, deadline: Deadline) -> bool {
         // First the calls: the threads may be waiting in one.
-        let fleet = self.topology.fleet.close(deadline);
+        let servers = self.topology.close(deadline);
         let own = self.roster.close(deadline);
-        self.crew.close(deadline) && own && fleet
+        self.crew.close(deadline) && own && servers
     }
 
     /// Sends the request and reads its reply. An error reply comes back as an error.
     pub(crate) fn call(&self, request: &Request<'_>, reply: &mut Reply) -> Result<()> {
-        let pick = || self.topology.pick(request.key).map(|node| &**node);
-        self.call_picked(pick, request, reply)
+        self.call_by(Route::Key(request.key), request, reply)
     }
 
     /// The same, on one node and no other.
     pub(crate) fn call_on(
         &self,
-        node: &Node,
+        node: &Arc<Node>,
         request: &Request<'_>,
         reply: &mut Reply,
     ) -> Result<()> {
-        self.call_picked(|| Ok(node), request, reply)
+        self.call_by(Route::Node(node), request, reply)
     }
 
-    fn call_picked<'n>(
-        &'n self,
-        pick: impl Fn() -> Result<&'n Node>,
-        request: &Request<'_>,
-        reply: &mut Reply,
-    ) -> Result<()> {
+    fn call_by(&self, route: Route<'_>, request: &Request<'_>, reply: &mut Reply) -> Result<()> {
         let mut tries = 0;
-        self.counted(request.class, request.deadline, pick, |node| {
+        self.counted(request.class, request.deadline, route, |node, asking| {
             // Twice it went wrong, and on a shared line that may have been another's fault.
             let apart = request.apart || tries >= 2;
             tries += 1;
-            self.attempt(node, apart, request, reply)
+            self.attempt(node, asking, apart, request, reply)
         })
     }
 
-    /// Sends packed requests together and reads their replies, which become the elements of one array. Errors among
-    /// them stay there. `class` is that of the one that may do least.
+    /// Sends packed requests together, all to the node of `key`, and reads their replies, which become the elements of
+    /// one array. Errors among them stay there. `class` is that of the one that may do least.
     pub(crate) fn call_many(
         &self,
         batch: &Batch<'_>,
         class: Class,
+        key: Option<&[u8]>,
         replies: &mut Reply,
         reached: &mut Reached,
     ) -> Result<()> {
-        let pick = || self.topology.home().map(|node| &**node);
         // As far as an earlier attempt came whose outcome is unknown.
         let mut doubtful = 0;
-        self.counted(class, batch.deadline, pick, |node| {
-            node.call_many(batch, replies, reached)
-                .inspect_err(|error| {
-                    if error.outcome() == Outcome::Unknown {
-                        doubtful = doubtful.max(reached.sent);
-                    }
-                    reached.sent = reached.sent.max(doubtful);
-                })?;
-            match all_refused(replies) {
+        // A transaction is never read from a replica.
+        let route = match batch.atomic {
+            true => Route::Primary(key),
+            false => Route::Key(key),
+        };
+        self.counted(class, batch.deadline, route, |node, asking| {
+            let sent = match asking {
+                false => node.call_many(batch, replies, reached),
+                true => ask_many(node, batch, replies, reached),
+            };
+            sent.inspect_err(|error| {
+                if error.outcome() == Outcome::Unknown {
+                    doubtful = doubtful.max(reached.sent);
+                }
+                reached.sent = reached.sent.max(doubtful);
+            })?;
+            match refused_whole(replies, batch.atomic, self.topology.may_change()) {
                 None => Ok(()),
                 Some(error) => Err(error.on_node(&node.name)),
             }
         })
     }
 
-    fn counted<'n>(
-        &'n self,
+    fn counted(
+        &self,
         class: Class,
         deadline: Deadline,
-        pick: impl Fn() -> Result<&'n Node>,
-        attempt: impl FnMut(&Node) -> Result<()>,
+        route: Route<'_>,
+        attempt: impl FnMut(&Node, bool) -> Result<()>,
     ) -> Result<()> {
         self.counters.calls.add();
         let mut in_doubt = false;
-        let result = self.attempts(class, deadline, pick, attempt, &mut in_doubt);
+        let result = self.attempts(class, deadline, route, attempt, &mut in_doubt);
         result.map_err(|error| {
             self.counters.failed(&error);
             match in_doubt {
@@ -169,32 +180,56 @@ impl Dispatch {
     }
 
     /// `in_doubt`: an attempt ended without an answer. No later one takes that doubt away.
-    fn attempts<'n>(
-        &'n self,
+    fn attempts(
+        &self,
         class: Class,
         deadline: Deadline,
-        pick: impl Fn() -> Result<&'n Node>,
-        mut attempt: impl FnMut(&Node) -> Result<()>,
+        route: Route<'_>,
+        mut attempt: impl FnMut(&Node, bool) -> Result<()>,
         in_doubt: &mut bool,
     ) -> Result<()> {
-        let mut tries = 0;
+        let mut way = Some(self.way(route, class, deadline)?);
+        // A replica that failed is not tried again; the primary is.
+        let mut from_replicas = true;
+        let (mut tries, mut redirects) = (0, 0);
         let mut pause = FIRST_PAUSE;
         let mut before: Option<Error> = None;
         loop {
             if self.topology.fleet.closing.is_open() {
                 return Err(Error::closed());
             }
-            let node = pick()?;
-            let error = match attempt(node) {
+            let (node, asking) = match way.take() {
+                Some(way) => way,
+                None if from_replicas => self.way(route, class, deadline)?,
+                None => self.way(route.to_primary(), class, deadline)?,
+            };
+            let error = match attempt(&node, asking) {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
+            let lost = self.lost(&node, &error, route);
+            if node.is_replica() && from_replicas && cannot_answer(&error) {
+                from_replicas = false;
+                before = Some(error);
+                continue;
+            }
             // That the node was marked down by our own failure a moment ago is no news; the failure is.
             if error.kind() == ErrorKind::NoHealthyPools {
                 return Err(before.unwrap_or(error));
             }
             *in_doubt |= error.outcome() == Outcome::Unknown;
+            if let Some(to) = self.redirected(&node, &error, route)? {
+                redirects += 1;
+                if redirects > REDIRECTS {
+                    return Err(endless(error));
+                }
+                way = Some((Picked::Named(to), error.code() == Some("ASK")));
+                before = Some(error);
+                self.counters.retries.add();
+                continue;
+            }
             match self.verdict(&error, class) {
+                _ if lost && tries < self.settings.retries => {}
                 Verdict::Final => return Err(error),
                 Verdict::Again if tries >= self.settings.retries => return Err(error),
                 Verdict::Again | Verdict::Patience => {}
@@ -202,6 +237,8 @@ impl Dispatch {
             if error.kind() == ErrorKind::ReadOnly {
                 // A primary no longer: whatever name led here may lead elsewhere now.
                 node.purge();
+                // What that finds out is seen by the next try.
+                let _ = self.topology.look_again(deadline);
             }
             // An idle connection that the server had closed needs no pause, only another one.
             let wait = match (tries, error.kind()) {
@@ -219,19 +256,80 @@ impl Dispatch {
         }
     }
 
+    /// The node, and whether it is to be told that it was named by an ASK.
+    fn way(&self, route: Route<'_>, class: Class, deadline: Deadline) -> Result<(Picked, bool)> {
+        let node = match route {
+            Route::Node(node) => Picked::Named(node.clone()),
+            Route::Primary(key) => self.topology.pick(key, false, deadline)?,
+            Route::Key(key) => self.topology.pick(key, class == Class::Read, deadline)?,
+        };
+        Ok((node, false))
+    }
+
+    /// Has the map looked at after a failure that may mean that it has changed. True if the node has left it, so that
+    /// another one is to be tried.
+    fn lost(&self, node: &Arc<Node>, error: &Error, route: Route<'_>) -> bool {
+        use ErrorKind::*;
+        if !self.topology.may_change() {
+            return false;
+        }
+        if matches!(
+            error.kind(),
+            Connect | Resolve | Io | Timeout | NoHealthyPools | Loading | Cluster
+        ) {
+            self.topology.doubt();
+        }
+        let gone = error.kind() == UnknownNode && !matches!(route, Route::Node(_));
+        gone && !self.topology.map().has(node)
+    }
+
+    /// Where the server's answer sends the command, if it does, and the command may go there.
+    fn redirected(
+        &self,
+        node: &Node,
+        error: &Error,
+        route: Route<'_>,
+    ) -> Result<Option<Arc<Node>>> {
+        match error.code() {
+            Some("MOVED" | "ASK") if !matches!(route, Route::Node(_)) => {
+                self.topology.redirected(node, error)
+            }
+            _ => Ok(None),
+        }
+    }
+
     fn attempt(
         &self,
         node: &Node,
+        asking: bool,
         apart: bool,
         request: &Request<'_>,
         reply: &mut Reply,
     ) -> Result<()> {
         let (started, deadline) = (request.started, request.deadline);
-        node.call(request.bytes, apart, reply, started, deadline)?;
+        match asking {
+            false => node.call(request.bytes, apart, reply, started, deadline)?,
+            true => ask(node, request, reply)?,
+        }
         match reply.error_text() {
             None => Ok(()),
-            Some(text) => Err(refused(text, request.class).on_node(&node.name)),
+            Some(text) => {
+                let error = refused(text, request.class).on_node(&node.name);
+                Err(self.explained(error))
+            }
         }
+    }
+
+    /// A node of a cluster that was opened as a server by itself says MOVED, and that alone explains little.
+    fn explained(&self, error: Error) -> Error {
+        if self.topology.may_change() || !matches!(error.code(), Some("MOVED" | "ASK")) {
+            return error;
+        }
+        let text = format!(
+            "{} (the server is part of a cluster; a redis+cluster:// url, or the property use_cluster, follows its keys)",
+            error.message()
+        );
+        error.with_message(text)
     }
 
     fn verdict(&self, error: &Error, class: Class) -> Verdict {
@@ -249,6 +347,8 @@ impl Dispatch {
                 Verdict::Final
             }
             (Outcome::Refused, Cluster) => Verdict::Patience,
+            // Another server is a primary now, or will soon be.
+            (Outcome::Refused, ReadOnly) if self.topology.may_change() => Verdict::Patience,
             (Outcome::Refused, ReadOnly) => Verdict::Again,
             (Outcome::Refused, NoWrites) if error.code() == Some("NOREPLICAS") => Verdict::Again,
             (Outcome::Refused, _) => Verdict::Final,
@@ -259,13 +359,110 @@ impl Dispatch {
     }
 }
 
-/// Every command was refused, for a reason that passes: as if one request had been.
-fn all_refused(replies: &Reply) -> Option<Error> {
+/// By what a command finds its node.
+#[derive(Clone, Copy)]
+enum Route<'a> {
+    /// What only reads may go to a replica.
+    Key(Option<&'a [u8]>),
+    Primary(Option<&'a [u8]>),
+    /// Wherever the key lives.
+    Node(&'a Arc<Node>),
+}
+
+impl Route<'_> {
+    fn to_primary(self) -> Self {
+        match self {
+            Route::Key(key) => Route::Primary(key),
+            other => other,
+        }
+    }
+}
+
+/// Whether the failure says something about the server, and not about the command.
+fn cannot_answer(error: &Error) -> bool {
+    use ErrorKind::*;
+    matches!(
+        error.kind(),
+        Connect
+            | Resolve
+            | Io
+            | NoHealthyPools
+            | UnknownNode
+            | Loading
+            | Cluster
+            | Auth
+            | Tls
+            | NoPermission
+    )
+}
+
+fn endless(error: Error) -> Error {
+    let text = format!(
+        "redirected {REDIRECTS} times, and again: {}; the nodes of the cluster do not agree on who serves this slot",
+        error.message()
+    );
+    error.with_message(text)
+}
+
+/// Sends a request behind ASKING, to a node that an ASK named.
+fn ask(node: &Node, request: &Request<'_>, reply: &mut Reply) -> Result<()> {
+    let batch = Batch {
+        bytes: request.bytes,
+        count: 1,
+        atomic: false,
+        started: request.started,
+        deadline: request.deadline,
+    };
+    ask_many(node, &batch, reply, &mut Reached::default())?;
+    reply.root = reply.children(reply.root())[0];
+    Ok(())
+}
+
+/// Sends a batch behind ASKING: that is for its first command, or for the whole of a transaction.
+fn ask_many(
+    node: &Node,
+    batch: &Batch<'_>,
+    replies: &mut Reply,
+    reached: &mut Reached,
+) -> Result<()> {
+    let mut bytes = Vec::with_capacity(batch.bytes.len() + 16);
+    command(&mut bytes, &[b"ASKING"]);
+    let before = bytes.len();
+    bytes.extend_from_slice(batch.bytes);
+    let whole = Batch {
+        bytes: &bytes,
+        count: batch.count + 1,
+        ..*batch
+    };
+    let result = node.call_many(&whole, replies, reached);
+    reached.sent = reached.sent.saturating_sub(before);
+    reached.answered = reached.answered.saturating_sub(1);
+    if replies.root.len > 0 {
+        // The answer to ASKING; children stand side by side.
+        replies.root.start += 1;
+        replies.root.len -= 1;
+    }
+    result
+}
+
+/// Every command was refused, for a reason that passes or that tells of another node: as if one request had been.
+fn refused_whole(replies: &Reply, atomic: bool, may_change: bool) -> Option<Error> {
+    use ErrorKind::{Cluster, ExecAbort, Loading, ReadOnly};
     let all = replies.children(replies.root());
-    let first = all.first().filter(|entry| entry.kind == Kind::Error)?;
-    let error = Error::from_server(replies.bytes_of(first));
-    let passes = matches!(error.kind(), ErrorKind::Loading | ErrorKind::ReadOnly);
-    (passes && all.iter().all(|entry| entry.kind == Kind::Error)).then_some(error)
+    let error_of = |entry: &Entry| {
+        (entry.kind == Kind::Error).then(|| Error::from_server(replies.bytes_of(entry)))
+    };
+    let first = all.iter().find_map(error_of)?;
+    let none_done = all.iter().all(|entry| entry.kind == Kind::Error);
+    if !atomic || !may_change {
+        let passes = matches!(first.kind(), Loading | ReadOnly);
+        return (passes && none_done).then_some(first);
+    }
+    let passes = |error: &Error| matches!(error.kind(), Loading | ReadOnly | Cluster);
+    // EXEC executes nothing if it is refused itself, or a command was before it.
+    let exec = all.last().and_then(error_of)?;
+    let none_done = none_done || exec.kind() == ExecAbort || passes(&exec);
+    (none_done && passes(&first)).then_some(first)
 }
 
 /// An error reply to a request of this class. A script may have done half its work before its error.

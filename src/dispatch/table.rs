@@ -64,6 +64,21 @@ pub(crate) struct Reading {
     pub(crate) blocks: Option<Option<Duration>>,
     /// The position of its first key.
     pub(crate) key: Option<usize>,
+    /// It has, or may have, more than one key.
+    pub(crate) many_keys: bool,
+    /// No command of this name is in the table.
+    pub(crate) unknown: bool,
+}
+
+/// How the answers to the parts of a command become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Join {
+    /// Numbers are added up.
+    Sum,
+    /// Each key's value goes to its key's place.
+    Places,
+    /// OK, if all of them are.
+    AllOk,
 }
 
 /// Reads a command: its name and its arguments, as they would be sent.
@@ -73,10 +88,13 @@ pub(crate) fn read(args: &[&[u8]]) -> Reading {
         stateful: false,
         blocks: None,
         key: None,
+        many_keys: false,
+        unknown: true,
     };
     let Some(entry) = args.first().and_then(|name| look_up(name)) else {
         return reading;
     };
+    reading.unknown = false;
     let sub = |names: &[&str]| {
         args.get(1)
             .is_some_and(|arg| names.iter().any(|name| is(arg, name)))
@@ -115,7 +133,71 @@ pub(crate) fn read(args: &[&[u8]]) -> Reading {
         }
     }
     reading.key = first_key(entry.keys, args);
+    reading.many_keys = match entry.keys {
+        Keys::None => false,
+        Keys::At(_) => args.len() > 2 && several(entry.name).is_some(),
+        Keys::Counted(at) => number::<usize>(args, at).is_some_and(|count| count > 1),
+        Keys::AfterStreams => reading.key.is_some_and(|first| args.len() - first > 2),
+    };
     reading
+}
+
+/// The positions of all its keys.
+pub(crate) fn keys(args: &[&[u8]]) -> Vec<usize> {
+    let entry = args.first().and_then(|name| look_up(name));
+    let Some((entry, first)) = entry.and_then(|it| Some((it, first_key(it.keys, args)?))) else {
+        return Vec::new();
+    };
+    let mut all = match (entry.keys, several(entry.name)) {
+        (Keys::Counted(at), _) => {
+            let count = number(args, at).unwrap_or(0);
+            (first..args.len()).take(count).collect()
+        }
+        // Behind the streams stands an id for each of them.
+        (Keys::AfterStreams, _) => (first..args.len()).take((args.len() - first) / 2).collect(),
+        (_, Some((last, step))) => {
+            let end = match last {
+                ..0 => (args.len() + 1).saturating_sub(last.unsigned_abs()),
+                last => (last as usize + 1).min(args.len()),
+            };
+            (first..end).step_by(step).collect()
+        }
+        _ => vec![first],
+    };
+    // A destination stands before the number of keys.
+    if ["ZUNIONSTORE", "ZINTERSTORE", "ZDIFFSTORE"].contains(&entry.name) {
+        let count = number(args, 2).unwrap_or(0);
+        all.extend((3..args.len()).take(count));
+    }
+    all
+}
+
+/// The last key and the step from one key to the next, of those with more than one; a last below 0 is counted from
+/// the end.
+fn several(name: &str) -> Option<(isize, usize)> {
+    Some(match name {
+        "DEL" | "UNLINK" | "EXISTS" | "TOUCH" | "MGET" | "PFCOUNT" | "PFMERGE" | "SDIFF"
+        | "SDIFFSTORE" | "SINTER" | "SINTERSTORE" | "SUNION" | "SUNIONSTORE" | "BITOP"
+        | "WATCH" | "SSUBSCRIBE" | "SUNSUBSCRIBE" => (-1, 1),
+        "BLPOP" | "BRPOP" | "BZPOPMIN" | "BZPOPMAX" => (-2, 1),
+        "MSET" | "MSETNX" => (-1, 2),
+        "RENAME" | "RENAMENX" | "COPY" | "SMOVE" | "LMOVE" | "BLMOVE" | "RPOPLPUSH"
+        | "BRPOPLPUSH" | "LCS" | "ZRANGESTORE" | "GEOSEARCHSTORE" => (2, 1),
+        // The destination is looked at; the keys behind it are counted.
+        "ZUNIONSTORE" | "ZINTERSTORE" | "ZDIFFSTORE" => (1, 1),
+        _ => return None,
+    })
+}
+
+/// Whether the command may be taken apart by its keys, how its parts are put together again, and how many arguments
+/// belong to each key.
+pub(crate) fn join(name: &[u8]) -> Option<(Join, usize)> {
+    Some(match look_up(name)?.name {
+        "DEL" | "UNLINK" | "EXISTS" | "TOUCH" => (Join::Sum, 1),
+        "MGET" => (Join::Places, 1),
+        "MSET" => (Join::AllOk, 2),
+        _ => return None,
+    })
 }
 
 /// Whether a command of this name may block.
@@ -572,6 +654,33 @@ mod tests {
         assert_eq!(reading("BLMPOP 2 1 a LEFT").blocks, ms(2000));
         assert_eq!(reading("BLPOP a -1").blocks, None);
         assert_eq!(reading("BLPOP").blocks, None);
+    }
+
+    #[test]
+    fn where_all_keys_are() {
+        let of = |command: &str| {
+            let args: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
+            (keys(&args), read(&args).many_keys)
+        };
+        assert_eq!(of("GET a"), (vec![1], false));
+        assert_eq!(of("DEL a"), (vec![1], false));
+        assert_eq!(of("DEL a b c"), (vec![1, 2, 3], true));
+        assert_eq!(of("MSET a 1 b 2"), (vec![1, 3], true));
+        assert_eq!(of("BLPOP a b 0"), (vec![1, 2], true));
+        assert_eq!(of("RENAME a b"), (vec![1, 2], true));
+        assert_eq!(of("BITOP AND to a b"), (vec![2, 3, 4], true));
+        assert_eq!(
+            of("ZUNIONSTORE to 2 a b WEIGHTS 1 2"),
+            (vec![1, 3, 4], true)
+        );
+        assert_eq!(of("EVAL x 2 a b c"), (vec![3, 4], true));
+        assert_eq!(of("EVAL x 1 a b c"), (vec![3], false));
+        assert_eq!(of("XREAD COUNT 1 STREAMS s t 0 0"), (vec![4, 5], true));
+        assert_eq!(of("XREAD STREAMS s 0"), (vec![2], false));
+        assert_eq!(of("PING"), (vec![], false));
+        assert_eq!(of("NOSUCH a"), (vec![], false));
+        assert_eq!(of("DEL"), (vec![], false));
+        assert_eq!(of("EVAL x 99999999999999 a"), (vec![3], true));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::clock::Deadline;
 use crate::fork::lock;
 use crate::lock::line::Line;
 use crate::lock::scripts::channel;
+use crate::node::Node;
 use crate::node::listener::{Kind, Message, Sink, Subscription};
 
 /// After a failed attempt to listen, those who wait poll for so long before the next.
@@ -26,19 +27,31 @@ pub(crate) struct Ears {
 
 enum Ear {
     Opening,
-    Open(#[allow(dead_code)] Subscription),
+    /// The node itself, and not another that bears its name: one that left the cluster, and came back.
+    Open(Arc<Node>, #[allow(dead_code)] Subscription),
     /// Not before this moment again.
     Deaf(Instant),
+}
+
+impl Ear {
+    fn hears(&self, node: &Arc<Node>) -> bool {
+        matches!(self, Ear::Open(known, _) if Arc::ptr_eq(known, node))
+    }
 }
 
 impl Ears {
     /// Whether messages about this key come in. Only then may its waiters stand in a queue of the server's.
     pub(crate) fn hear(&self, client: &Client, key: &str) -> bool {
-        let name = client.dispatch().ok().and_then(|dispatch| {
-            let node = dispatch.topology.pick(Some(key.as_bytes())).ok()?;
-            Some(node.name.clone())
-        });
-        name.is_some_and(|name| matches!(lock(&self.nodes).get(&name), Some(Ear::Open(_))))
+        let Ok(dispatch) = client.dispatch() else {
+            return false;
+        };
+        // If it is not known where the key lives, nothing comes in.
+        let now = Deadline::after(Duration::ZERO);
+        let Ok(node) = dispatch.topology.pick(Some(key.as_bytes()), false, now) else {
+            return false;
+        };
+        let nodes = lock(&self.nodes);
+        nodes.get(&node.name).is_some_and(|ear| ear.hears(&node))
     }
 
     /// Makes sure of that, where it is possible. While another thread does, or after a failure, it is not: false.
@@ -46,18 +59,23 @@ impl Ears {
         let Ok(dispatch) = client.dispatch() else {
             return false;
         };
-        let Ok(node) = dispatch.topology.pick(Some(key.as_bytes())) else {
+        let Ok(node) = dispatch
+            .topology
+            .pick(Some(key.as_bytes()), false, deadline)
+        else {
             return false;
         };
-        {
+        // What was there before is dropped outside of the lock.
+        let before = {
             let mut nodes = lock(&self.nodes);
             match nodes.get(&node.name) {
-                Some(Ear::Open(_)) => return true,
+                Some(ear) if ear.hears(&node) => return true,
                 Some(Ear::Opening) => return false,
                 Some(Ear::Deaf(until)) if *until > Instant::now() => return false,
                 _ => nodes.insert(node.name.clone(), Ear::Opening),
-            };
-        }
+            }
+        };
+        drop(before);
         let subscribed = node.listener().and_then(|listener| {
             listener.subscribe(
                 Kind::Channel,
@@ -67,7 +85,7 @@ impl Ears {
             )
         });
         let ear = match subscribed {
-            Ok(subscription) => Ear::Open(subscription),
+            Ok(subscription) => Ear::Open(node.clone(), subscription),
             Err(error) => {
                 // The caller's own deadline says nothing about the node.
                 if !deadline.passed() {
@@ -79,8 +97,7 @@ impl Ears {
                 })
             }
         };
-        let open = matches!(ear, Ear::Open(_));
-        // What was there before is dropped outside of the lock.
+        let open = ear.hears(&node);
         let before = lock(&self.nodes).insert(node.name.clone(), ear);
         drop(before);
         open

@@ -3,13 +3,15 @@
 use std::collections::HashSet;
 
 use crate::Manager;
-use crate::dispatch::{Class, read};
+use crate::dispatch::{Class, keys, read};
 
 struct Known {
     name: String,
     arity: i64,
     flags: HashSet<String>,
     first_key: i64,
+    last_key: i64,
+    step: i64,
 }
 
 /// COMMAND, as far as it matters here: name, arity, flags and the first key.
@@ -28,6 +30,8 @@ fn commands_of_the_server() -> Vec<Known> {
                 arity: of(1),
                 flags: redis::from_redis_value(row[2].clone()).unwrap(),
                 first_key: of(3),
+                last_key: of(4),
+                step: of(5),
             }
         })
         .collect()
@@ -39,6 +43,17 @@ fn least(command: &Known) -> Vec<Vec<u8>> {
     let mut args = vec![command.name.clone().into_bytes()];
     args.extend((1..count.max(8)).map(|i| format!("arg{i}").into_bytes()));
     args
+}
+
+fn all_keys(command: &Known, count: usize) -> Vec<usize> {
+    let last = match command.last_key {
+        ..0 => count as i64 + command.last_key,
+        last => last,
+    };
+    (command.first_key..=last)
+        .step_by(command.step.max(1) as usize)
+        .map(|at| at as usize)
+        .collect()
 }
 
 #[test]
@@ -75,6 +90,9 @@ fn the_table_agrees_with_the_server() {
         if let (Some(at), true) = (reading.key, command.first_key > 0) {
             assert_eq!(at as i64, command.first_key, "the first key of {name}");
             compared += 1;
+            if !has("movablekeys") {
+                assert_eq!(keys(&args), all_keys(&command, args.len()), "{name}");
+            }
         } else if command.first_key > 0 && !has("movablekeys") {
             // The two are the server's own business.
             assert!(

@@ -1,8 +1,10 @@
 //! Asking one node how it is, and waiting until it is well.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::client::{Packer, Scratch};
+use crate::clock::Deadline;
 use crate::dispatch::{Class, Dispatch, Request};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::manager::Manager;
@@ -31,34 +33,45 @@ impl Manager {
         max_retries: u32,
     ) -> Result<Duration> {
         let dispatch = self.dispatch()?;
-        let node = self.node(dispatch, url)?;
         let started = Instant::now();
         let mut tries = 0;
         loop {
             tries += 1;
-            // The server itself is asked, not what we remember of it.
-            if node.condition.state() == State::Down {
-                node.condition.forget();
-            }
             // Without any time, one try is still a try.
             let left = match timeout.saturating_sub(started.elapsed()) {
                 Duration::ZERO => self.timeout()?,
                 left => left,
             };
-            let error = match ask(dispatch, node, "PING", left, |_| ()) {
-                Ok(()) => return Ok(started.elapsed()),
+            let deadline = Deadline::after(left);
+            // Which node it is may have to be found out first.
+            let error = match self.node(dispatch, url, deadline) {
+                Err(error) if url.is_some() => return Err(error),
                 Err(error) => error,
+                Ok(node) => {
+                    // The server itself is asked, not what we remember of it.
+                    if node.condition.state() == State::Down {
+                        node.condition.forget();
+                    }
+                    let left = deadline.remaining().unwrap_or_default();
+                    match ask(dispatch, &node, "PING", left, |_| ()) {
+                        Ok(()) => return Ok(started.elapsed()),
+                        Err(error) => error.on_node(&node.name),
+                    }
+                }
             };
             let over = started.elapsed().saturating_add(step) >= timeout || tries > max_retries;
             if error.kind() == ErrorKind::Closed || dispatch.topology.fleet.closing.is_open() {
                 return Err(Error::closed());
             }
             if over {
-                return Err(Error::new(
+                let told = Error::new(
                     error.kind(),
                     format!("not ready after {tries} tries: {}", error.message()),
-                )
-                .on_node(&node.name));
+                );
+                return Err(match error.node() {
+                    Some(node) => told.on_node(&node.into()),
+                    None => told,
+                });
             }
             dispatch.topology.fleet.closing.sleep(step);
         }
@@ -76,14 +89,14 @@ impl Manager {
             error: None,
         };
         let checked = self.dispatch().and_then(|dispatch| {
-            let node = self.node(dispatch, url)?;
             let time = self.timeout()?;
+            let node = self.node(dispatch, url, Deadline::after(time))?;
             let started = Instant::now();
-            ask(dispatch, node, "PING", time, |_| ())?;
+            ask(dispatch, &node, "PING", time, |_| ())?;
             health.latency = Some(started.elapsed());
             // Its parts differ in what users may see: a server that keeps INFO to itself is healthy all the same.
             let left = time.saturating_sub(started.elapsed());
-            if let Ok(info) = ask(dispatch, node, "INFO", left, text_of) {
+            if let Ok(info) = ask(dispatch, &node, "INFO", left, text_of) {
                 health.version = field(&info, "redis_version");
                 health.connected_clients =
                     field(&info, "connected_clients").and_then(|n| n.parse().ok());
@@ -117,15 +130,16 @@ impl Manager {
 
     pub(crate) fn check_connection(&self, url: Option<&str>) -> Result<()> {
         let dispatch = self.dispatch()?;
-        let node = self.node(dispatch, url)?;
-        ask(dispatch, node, "PING", self.timeout()?, |_| ())
+        let time = self.timeout()?;
+        let node = self.node(dispatch, url, Deadline::after(time))?;
+        ask(dispatch, &node, "PING", time, |_| ())
     }
 }
 
 /// One harmless command to one node.
 fn ask<T>(
     dispatch: &Dispatch,
-    node: &Node,
+    node: &Arc<Node>,
     command: &str,
     time: Duration,
     read: impl FnOnce(&Reply) -> T,

@@ -21,7 +21,10 @@ use crate::fork;
 use crate::node::{Node, State};
 use embedded::Embedded;
 
-pub use status::{Health, LineState, NodeState, NodeStatus, PoolState, PoolStatus};
+pub use status::{
+    Health, LineState, NodeRole, NodeState, NodeStatus, PoolState, PoolStatus, SentinelStatus,
+    TopologyKind,
+};
 
 /// The connections of a program, and everything that can be done with them.
 ///
@@ -142,11 +145,10 @@ impl Manager {
         }
     }
 
-    /// Whether Redis is switched on and answered last time. False until the first contact.
+    /// Whether Redis is switched on and answered last time (of a cluster, any primary). False until the first contact.
     pub fn is_enabled(&self) -> bool {
         self.dispatch_if_made()
-            .and_then(|dispatch| dispatch.topology.home().ok())
-            .is_some_and(|node| node.condition.state() == State::Up)
+            .is_some_and(|dispatch| dispatch.topology.is_up())
     }
 
     /// Closes the connections of all nodes, those in use as soon as they come back. The next command opens new ones.
@@ -215,8 +217,9 @@ impl Manager {
         }
     }
 
-    /// A connection of one's own on a node that was added (or the configured one, by its URL). It goes back to its
-    /// pool when dropped. Waits at most `command_timeout`.
+    /// A connection of one's own on a node that was added, or that is one of the configured ones, by its URL (which
+    /// for a node of a cluster or behind sentinels need not repeat user and password). It goes back to its pool when
+    /// dropped. Waits at most `command_timeout`.
     ///
     /// ```no_run
     /// # fn main() -> redkeep::Result<()> {
@@ -237,8 +240,10 @@ impl Manager {
 
     pub(crate) fn lease(&self, url: Option<&str>, timeout: Duration) -> Result<Lease> {
         let dispatch = self.dispatch()?;
-        let node = self.node(dispatch, url)?.clone();
-        Lease::take(node, timeout, self.timeout()?)
+        let started = Instant::now();
+        let node = self.node(dispatch, url, Deadline::after(timeout))?;
+        let left = timeout.saturating_sub(started.elapsed());
+        Lease::take(node, left, self.timeout()?)
     }
 
     /// What every pool of every node is doing at this moment.
@@ -297,7 +302,8 @@ impl Manager {
     /// told. [`add_node_pool`](Manager::add_node_pool) opens them again.
     pub fn close_node_pools(&self, url: &str) -> Result<()> {
         let dispatch = self.dispatch()?;
-        self.node(dispatch, Some(url))?.close();
+        self.node(dispatch, Some(url), Deadline::after(self.timeout()?))?
+            .close();
         Ok(())
     }
 
@@ -346,29 +352,43 @@ impl Manager {
     }
 
     /// The node of this URL, or the configured one.
-    fn node<'a>(&self, dispatch: &'a Dispatch, url: Option<&str>) -> Result<&'a Arc<Node>> {
+    fn node(
+        &self,
+        dispatch: &Dispatch,
+        url: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<Arc<Node>> {
         let fleet = &dispatch.topology.fleet;
         if fleet.closing.is_open() {
             return Err(Error::closed());
         }
         let Some(url) = url else {
-            return dispatch.topology.home();
+            return dispatch.topology.home(deadline);
         };
         let wanted = endpoint(url)?;
-        fleet
-            .find(&wanted)
-            .filter(|node| node.condition.state() != State::Closed)
-            .ok_or_else(|| {
-                let known: Vec<&str> = fleet.nodes().map(|node| &*node.name).collect();
-                Error::new(
-                    ErrorKind::UnknownNode,
-                    format!(
-                        "{} is not among the nodes of this manager ({}); add_node_pool() adds it",
-                        wanted.address,
-                        known.join(", ")
-                    ),
-                )
-            })
+        let find = || {
+            let known = fleet
+                .find(&wanted)
+                .or_else(|| fleet.find_greeted_otherwise(&wanted));
+            known.filter(|node| node.condition.state() != State::Closed)
+        };
+        // Which nodes there are may have to be found out first; one that was added needs none of them.
+        let found = find().or_else(|| {
+            let _ = dispatch.topology.known(deadline);
+            find()
+        });
+        found.ok_or_else(|| {
+            let nodes = fleet.nodes();
+            let known: Vec<&str> = nodes.iter().map(|node| &*node.name).collect();
+            Error::new(
+                ErrorKind::UnknownNode,
+                format!(
+                    "{} is not among the nodes of this manager ({}); add_node_pool() adds it",
+                    wanted.address,
+                    known.join(", ")
+                ),
+            )
+        })
     }
 }
 

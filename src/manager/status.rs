@@ -1,5 +1,6 @@
 //! What a manager can tell about itself: its nodes and pools, and its counts.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::dispatch::Dispatch;
 use crate::node::{Node, SharedLine, State};
+use crate::topology::{Heard, Map, Shape};
 
 /// The state of every pool of every node. Serialises as the JSON that C gets from `rk_manager_fetch_pool_status`.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,8 +19,50 @@ pub struct PoolStatus {
     pub health_checks: bool,
     /// Whether idle connections are cleaned up.
     pub cleanup: bool,
+    /// What the nodes are to one another.
+    pub topology: TopologyKind,
     /// The nodes in the order in which they were added; the configured one first.
     pub nodes: Vec<NodeStatus>,
+    /// Behind sentinels, the name under which they know the primary.
+    pub master_name: Option<String>,
+    /// The sentinels and what they said last; empty before they were first asked.
+    pub sentinels: Vec<SentinelStatus>,
+}
+
+/// What the nodes of a manager are to one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TopologyKind {
+    /// One server, and whichever were added.
+    Standalone,
+    /// A primary and its replicas, watched by sentinels.
+    Sentinel,
+    /// Primaries that share the slots among them, and their replicas.
+    Cluster,
+}
+
+/// What a node does for its manager at present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NodeRole {
+    /// It takes reads and writes: the configured node, the sentinels' primary, a primary of the cluster.
+    Primary,
+    /// It follows a primary.
+    Replica,
+    /// It was added by name and is spoken to by name.
+    Independent,
+}
+
+/// One sentinel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SentinelStatus {
+    /// `host:port`
+    pub address: String,
+    /// The primary that it named last.
+    pub primary: Option<String>,
+    /// Why it named none.
+    pub error: Option<String>,
 }
 
 /// One node.
@@ -27,6 +71,10 @@ pub struct PoolStatus {
 pub struct NodeStatus {
     /// `host:port`, or the path of its socket.
     pub address: String,
+    /// What it does.
+    pub role: NodeRole,
+    /// In a cluster, the slots that it serves, as the first and the last of each stretch.
+    pub slots: Vec<(u16, u16)>,
     /// How it stands.
     pub state: NodeState,
     /// The server's version, once it is known.
@@ -95,6 +143,40 @@ pub struct LineState {
     pub closed: u64,
 }
 
+impl TopologyKind {
+    fn name(self) -> &'static str {
+        match self {
+            TopologyKind::Standalone => "standalone",
+            TopologyKind::Sentinel => "sentinel",
+            TopologyKind::Cluster => "cluster",
+        }
+    }
+}
+
+impl NodeRole {
+    fn name(self) -> &'static str {
+        match self {
+            NodeRole::Primary => "primary",
+            NodeRole::Replica => "replica",
+            NodeRole::Independent => "independent",
+        }
+    }
+}
+
+impl SentinelStatus {
+    fn of(heard: Heard) -> SentinelStatus {
+        SentinelStatus {
+            address: heard.sentinel,
+            primary: heard.said.clone().ok(),
+            error: heard.said.err(),
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({ "address": self.address, "primary": self.primary, "error": self.error })
+    }
+}
+
 impl NodeState {
     fn name(self) -> &'static str {
         match self {
@@ -108,12 +190,25 @@ impl NodeState {
 
 impl PoolStatus {
     pub(crate) fn of(dispatch: &Dispatch) -> PoolStatus {
-        let fleet = &dispatch.topology.fleet;
-        let (health_checks, cleanup) = fleet.tasks();
+        let topology = &dispatch.topology;
+        let (health_checks, cleanup) = topology.fleet.tasks();
+        let map = topology.map();
+        let (kind, master_name, heard) = match topology.shape() {
+            Shape::Standalone => (TopologyKind::Standalone, None, Vec::new()),
+            Shape::Cluster => (TopologyKind::Cluster, None, Vec::new()),
+            Shape::Sentinel(name, heard) => (TopologyKind::Sentinel, Some(name.to_owned()), heard),
+        };
+        let nodes = topology.fleet.nodes();
         PoolStatus {
             health_checks,
             cleanup,
-            nodes: fleet.nodes().map(|node| NodeStatus::of(node)).collect(),
+            topology: kind,
+            nodes: nodes
+                .iter()
+                .map(|node| NodeStatus::of(node, &map))
+                .collect(),
+            master_name,
+            sentinels: heard.into_iter().map(SentinelStatus::of).collect(),
         }
     }
 
@@ -121,7 +216,10 @@ impl PoolStatus {
         PoolStatus {
             health_checks: false,
             cleanup: false,
+            topology: TopologyKind::Standalone,
             nodes: Vec::new(),
+            master_name: None,
+            sentinels: Vec::new(),
         }
     }
 
@@ -129,17 +227,26 @@ impl PoolStatus {
         json!({
             "health_checks": self.health_checks,
             "cleanup": self.cleanup,
+            "topology": self.topology.name(),
             "nodes": self.nodes.iter().map(NodeStatus::json).collect::<Vec<_>>(),
+            "master_name": self.master_name,
+            "sentinels": self.sentinels.iter().map(SentinelStatus::json).collect::<Vec<_>>(),
         })
     }
 }
 
 impl NodeStatus {
-    fn of(node: &Node) -> NodeStatus {
+    fn of(node: &Arc<Node>, map: &Map) -> NodeStatus {
         let detail = node.condition.detail();
         let (_, waiting) = node.permits.count();
         NodeStatus {
             address: node.name.to_string(),
+            role: match map.has(node) {
+                true if map.is_primary(node) => NodeRole::Primary,
+                true => NodeRole::Replica,
+                false => NodeRole::Independent,
+            },
+            slots: map.slots_of(node),
             state: match node.condition.state() {
                 State::Untried => NodeState::Untried,
                 State::Up => NodeState::Up,
@@ -160,6 +267,8 @@ impl NodeStatus {
     fn json(&self) -> Value {
         json!({
             "address": self.address,
+            "role": self.role.name(),
+            "slots": self.slots,
             "state": self.state.name(),
             "version": self.version,
             "latency_ms": self.latency.map(milliseconds),

@@ -1,6 +1,6 @@
 //! What is known of a node's health, and what follows for its callers: a node known to be down fails them at once.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -82,6 +82,8 @@ pub(crate) struct Condition {
     node: Arc<str>,
     state: AtomicU8,
     detail: Mutex<Detail>,
+    /// The running mean of what its health checks took, in nanoseconds; 0 before the first one.
+    distance: AtomicU64,
 }
 
 impl Condition {
@@ -90,6 +92,7 @@ impl Condition {
             node,
             state: AtomicU8::new(State::Untried as u8),
             detail: Mutex::default(),
+            distance: AtomicU64::new(0),
         }
     }
 
@@ -99,6 +102,14 @@ impl Condition {
             1 => State::Up,
             2 => State::Down,
             _ => State::Closed,
+        }
+    }
+
+    /// How far away it is; none before its first health check.
+    pub(crate) fn distance(&self) -> Option<u64> {
+        match self.distance.load(Ordering::Relaxed) {
+            0 => None,
+            time => Some(time),
         }
     }
 
@@ -231,8 +242,14 @@ impl Condition {
         if let Some(version) = version {
             detail.version = Some(version.to_owned());
         }
-        if latency.is_some() {
+        if let Some(time) = latency {
             detail.latency = latency;
+            let (new, old) = (
+                time.as_nanos() as u64,
+                self.distance.load(Ordering::Relaxed),
+            );
+            let mean = if old == 0 { new } else { (old * 3 + new) / 4 };
+            self.distance.store(mean.max(1), Ordering::Relaxed);
         }
         if self.state() == State::Closed {
             return;

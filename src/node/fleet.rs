@@ -14,7 +14,7 @@ use crate::node::reaper::Reaper;
 use crate::node::residents::Residents;
 use crate::node::roll::Roll;
 use crate::node::slot_maker::SlotMaker;
-use crate::transport::Resolver;
+use crate::transport::{Dialer, Lifeline, Resolver};
 use crate::worker::Latch;
 
 pub(crate) struct Fleet {
@@ -56,13 +56,14 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// The same nodes and the same tasks, made anew for a forked child. Reads nothing of the parent's that a lock
+    /// The nodes that the program named and the same tasks, made anew for a forked child. Reads nothing of the parent's that a lock
     /// guards.
     pub(crate) fn renewed(parent: &Fleet) -> Result<Fleet> {
         let fleet = Fleet::new(parent.settings.clone())?;
-        for node in parent.nodes.iter() {
-            let mine = fleet.add(node.dialer.endpoint.clone())?;
-            if node.condition.state() == State::Closed {
+        // What the servers named they will name again.
+        for place in (parent.nodes.places().iter()).filter(|place| place.is_wanted()) {
+            let mine = fleet.add(place.node.dialer.endpoint.clone())?;
+            if place.node.condition.state() == State::Closed {
                 mine.close();
             }
         }
@@ -72,36 +73,106 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// The node of this endpoint, made if it is new, opened again if its pools were closed.
+    /// The node of this endpoint, which the program named: made if it is new, opened again if its pools were closed.
     pub(crate) fn add(&self, endpoint: Endpoint) -> Result<Arc<Node>> {
         let _adding = lock(&self.adding);
-        if let Some(known) = self.find(&endpoint) {
-            known.reopen();
-            return Ok(known.clone());
+        if let Some(known) = self.nodes.find(&endpoint) {
+            known.want();
+            known.node.reopen();
+            return Ok(known.node.clone());
         }
-        let node = Arc::new(Node::new(
+        self.make(endpoint, true)
+    }
+
+    /// The node of this endpoint, which the servers named: made if it is new, and otherwise left as it is.
+    pub(crate) fn appoint(&self, endpoint: Endpoint) -> Result<Arc<Node>> {
+        let _adding = lock(&self.adding);
+        match self.nodes.find(&endpoint) {
+            Some(known) => Ok(known.node.clone()),
+            None => self.make(endpoint, false),
+        }
+    }
+
+    /// The servers name this node no more: unless the program named it, it goes. Idle connections are closed now,
+    /// those in use when they come back.
+    pub(crate) fn dismiss(&self, node: &Arc<Node>) {
+        let _adding = lock(&self.adding);
+        match self.nodes.find(&node.dialer.endpoint) {
+            Some(place) if place.is_wanted() => node.purge(),
+            _ => {
+                node.close();
+                self.nodes.remove(node);
+                self.watch.ring();
+            }
+        }
+    }
+
+    /// Under the lock `adding`.
+    fn make(&self, endpoint: Endpoint, wanted: bool) -> Result<Arc<Node>> {
+        let node = Arc::new(self.stranger(endpoint)?);
+        // Behind this, close() would not see it any more.
+        if self.closing.is_open() {
+            node.shut_down();
+        }
+        self.nodes.push(node.clone(), wanted);
+        self.watch.ring();
+        Ok(node)
+    }
+
+    /// A node that is not one of the fleet's, and that nobody looks after.
+    pub(crate) fn stranger(&self, endpoint: Endpoint) -> Result<Node> {
+        Node::new(
             endpoint,
             &self.settings,
             &self.resolver,
             &self.slot_maker,
             &self.watch,
-        )?);
-        self.nodes.push(node.clone());
-        self.watch.ring();
-        Ok(node)
+        )
     }
 
-    pub(crate) fn find(&self, endpoint: &Endpoint) -> Option<&Arc<Node>> {
-        self.nodes
-            .iter()
-            .find(|node| node.dialer.endpoint == *endpoint)
+    /// What opens connections to an endpoint outside of all pools: to a server of this fleet.
+    pub(crate) fn dialer(&self, endpoint: Endpoint, lifeline: &Arc<Lifeline>) -> Dialer {
+        Dialer {
+            endpoint,
+            settings: self.settings.clone(),
+            resolver: self.resolver.clone(),
+            lifeline: lifeline.clone(),
+        }
+    }
+
+    /// The same to a sentinel, which has a login of its own or none, and is not to see that of the servers.
+    pub(crate) fn sentinel_dialer(&self, endpoint: Endpoint, lifeline: &Arc<Lifeline>) -> Dialer {
+        let settings = Settings {
+            credentials: None,
+            ..Settings::clone(&self.settings)
+        };
+        Dialer {
+            settings: Arc::new(settings),
+            ..self.dialer(endpoint, lifeline)
+        }
+    }
+
+    pub(crate) fn find(&self, endpoint: &Endpoint) -> Option<Arc<Node>> {
+        self.nodes.find(endpoint).map(|place| place.node.clone())
+    }
+
+    /// A node at this place, which the servers named, for a url that says nothing of user and password.
+    pub(crate) fn find_greeted_otherwise(&self, endpoint: &Endpoint) -> Option<Arc<Node>> {
+        if endpoint.username.is_some() || endpoint.password.is_some() {
+            return None;
+        }
+        let places = self.nodes.places();
+        let found = places.iter().find(|place| {
+            place.node.dialer.endpoint.address == endpoint.address && !place.is_wanted()
+        });
+        found.map(|place| place.node.clone())
     }
 
     /// Every node whose pools are open.
-    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.nodes
-            .iter()
-            .filter(|node| node.condition.state() != State::Closed)
+    pub(crate) fn nodes(&self) -> Vec<Arc<Node>> {
+        let mut nodes = self.nodes.nodes();
+        nodes.retain(|node| node.condition.state() != State::Closed);
+        nodes
     }
 
     pub(crate) fn start_health_checks(&self) -> Result<()> {
@@ -162,8 +233,11 @@ impl Fleet {
     pub(crate) fn close(&self, deadline: Deadline) -> bool {
         self.closing.open();
         self.residents.stop();
-        for node in self.nodes.iter() {
-            node.shut_down();
+        {
+            let _adding = lock(&self.adding);
+            for node in self.nodes.nodes() {
+                node.shut_down();
+            }
         }
         // Both are told before either is waited for.
         if let Some(reaper) = &*lock(&self.reaper) {
@@ -172,7 +246,8 @@ impl Fleet {
         let health = self.stop_health_checks(deadline);
         let cleanup = self.stop_cleanup(deadline);
         // All are waited for, also after one that was late.
-        let late = self.nodes.iter().filter(|node| !node.join(deadline));
+        let nodes = self.nodes.nodes();
+        let late = nodes.iter().filter(|node| !node.join(deadline));
         let residents = self.residents.join(deadline);
         late.count() == 0 && residents && cleanup && health
     }

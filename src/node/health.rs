@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::clock::Deadline;
+use crate::config::ReadFrom;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::lock;
 use crate::node::condition::State;
@@ -121,12 +122,22 @@ impl Rounds {
         }
     }
 
-    /// Takes up nodes that have come, and lets go of those whose pools were closed.
+    /// Takes up nodes that have come, and lets go of those that have gone or whose pools were closed.
     fn muster(&mut self) {
         let now = Instant::now();
         let next = now + self.interval;
-        for node in self.nodes.iter().skip(self.probes.len()) {
-            self.probes.push(Probe::new(node.clone(), next));
+        let places = self.nodes.places();
+        let known =
+            |probe: &Probe| (places.iter()).any(|place| Arc::ptr_eq(&place.node, &probe.node));
+        self.probes.retain(known);
+        for place in places.iter() {
+            let node = &place.node;
+            if !(self.probes.iter()).any(|probe| Arc::ptr_eq(&probe.node, node)) {
+                // Which one is nearest cannot be said before all were asked.
+                let measured = node.dialer.settings.read_from == ReadFrom::Nearest;
+                let first = if measured { now } else { next };
+                self.probes.push(Probe::new(node.clone(), first));
+            }
         }
         for probe in &mut self.probes {
             match probe.node.condition.state() {

@@ -26,7 +26,7 @@ impl Reaper {
         let (nodes, latch) = (nodes.clone(), stop.clone());
         let worker = Worker::start("redkeep-reaper", move || {
             while !latch.sleep(interval) {
-                for node in nodes.iter() {
+                for node in nodes.nodes() {
                     node.reap(max_idle);
                     if let Some(limit) = lease_warning {
                         node.report_leases(limit);

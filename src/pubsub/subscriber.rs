@@ -287,11 +287,11 @@ impl Subscriber {
                 ));
             }
         };
-        let node = match kind {
-            Kind::Sharded => dispatch.topology.pick(Some(name))?,
-            Kind::Channel | Kind::Pattern => dispatch.topology.home()?,
-        };
         let deadline = Deadline::after(parts.manager.timeout()?);
+        let node = match kind {
+            Kind::Sharded => dispatch.topology.pick(Some(name), false, deadline)?.clone(),
+            Kind::Channel | Kind::Pattern => dispatch.topology.home(deadline)?,
+        };
         let subscription = node
             .listener()?
             .subscribe(kind, name, mouth.clone(), deadline)?;

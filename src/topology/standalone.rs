@@ -1,26 +1,16 @@
 //! One server for everything.
 
-use std::sync::Arc;
-
 use crate::config::Endpoint;
 use crate::error::Result;
-use crate::node::{Fleet, Node};
+use crate::node::Fleet;
+use crate::topology::map::{Map, Shard};
 
-pub(crate) struct Standalone {
-    node: Arc<Node>,
-}
-
-impl Standalone {
-    pub(crate) fn new(fleet: &Fleet, endpoint: &Endpoint) -> Result<Standalone> {
-        // A forked child finds the node in its fleet already, closed perhaps, and leaves it as it is.
-        let node = match fleet.find(endpoint) {
-            Some(node) => node.clone(),
-            None => fleet.add(endpoint.clone())?,
-        };
-        Ok(Standalone { node })
-    }
-
-    pub(crate) fn pick(&self) -> &Arc<Node> {
-        &self.node
-    }
+pub(super) fn map(fleet: &Fleet, endpoint: &Endpoint) -> Result<Map> {
+    // A forked child finds the node in its fleet already, closed perhaps, and leaves it as it is.
+    let node = match fleet.find(endpoint) {
+        Some(node) => node,
+        None => fleet.add(endpoint.clone())?,
+    };
+    let name = node.name.clone();
+    Ok(Map::whole(Shard::new(node, Vec::new()), name))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Deadline;
-use crate::config::{Address, Credentials, Endpoint, Settings};
+use crate::config::{Address, Credentials, Endpoint, ReadFrom, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tls::{Failure, Session};
 use crate::transport::connection::Connection;
@@ -106,6 +106,7 @@ impl Dialer {
             given,
             self.settings.protocol,
             &self.settings.client_name,
+            self.settings.read_from != ReadFrom::Primary,
         )
     }
 

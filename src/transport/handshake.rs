@@ -30,12 +30,14 @@ pub(crate) struct Handshake {
 }
 
 impl Handshake {
-    /// `given`: the credentials that were asked for, in place of those of the endpoint.
+    /// `given`: the credentials that were asked for, in place of those of the endpoint. `reads_replicas`: a replica of a
+    /// cluster is to answer reads itself, and not by MOVED.
     pub(crate) fn new(
         endpoint: &Endpoint,
         given: Option<&Credentials>,
         protocol: u8,
         client_name: &str,
+        reads_replicas: bool,
     ) -> Handshake {
         let password = given
             .map(Credentials::secret)
@@ -80,6 +82,10 @@ impl Handshake {
                 env!("CARGO_PKG_VERSION").as_bytes(),
             ],
         );
+        if reads_replicas {
+            // To a primary it means nothing, and outside of a cluster it is refused.
+            it.say(Step::Courtesy, &[b"READONLY"]);
+        }
         if endpoint.db != 0 {
             it.say(
                 Step::Select,

@@ -1,5 +1,6 @@
 //! A cluster of six real servers: three primaries, each with a replica.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -78,7 +79,9 @@ impl Cluster {
         wait_until(AGREEMENT, || {
             let alive = || self.nodes.iter().filter(|node| node.runs());
             let maps: Vec<_> = alive().map(owners).collect();
-            alive().all(|node| node.info_of_cluster("cluster_state") == "ok")
+            let ports: BTreeSet<u16> = alive().map(Server::port).collect();
+            alive().all(|node| listed(node) == ports)
+                && alive().all(|node| node.info_of_cluster("cluster_state") == "ok")
                 && maps.windows(2).all(|two| two[0] == two[1])
                 && alive().all(|node| {
                     node.info("replication", "role") == "master"
@@ -204,6 +207,18 @@ fn known(node: &Server) -> usize {
     let text: String = node.ask(&["CLUSTER", "NODES"]);
     let handshaking = |line: &&str| line.contains("handshake") || line.contains("noaddr");
     text.lines().filter(|line| !handshaking(line)).count()
+}
+
+/// The ports of all that this node lists, primaries and replicas.
+fn listed(node: &Server) -> BTreeSet<u16> {
+    let rows: Vec<Vec<Value>> = node.ask(&["CLUSTER", "SLOTS"]);
+    let nodes = rows.iter().flat_map(|row| &row[2..]);
+    nodes
+        .map(|node| match node {
+            Value::Array(cells) => redis::from_redis_value_ref(&cells[1]).expect("a port"),
+            other => panic!("{other:?}"),
+        })
+        .collect()
 }
 
 /// First slot, last slot, port of the primary, by what this node says.

@@ -99,6 +99,8 @@ fn the_parts_of_a_url_are_found() {
     let expected = Target::Sentinel {
         sentinels: vec![tcp("h1", 26379), tcp("::1", 1), tcp("h3", 26379)],
         master: "my master".to_owned(),
+        sentinel_username: None,
+        sentinel_password: None,
         db: 2,
         username: Some("u".to_owned()),
         password: Some(Secret::new("p")),
