@@ -449,6 +449,15 @@ struct Watched {
 
 const DEADLINE: Duration = Duration::from_millis(5000);
 
+/// Ends the others, also when a check has failed: a scope waits for all its threads.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Sets, reads and counts until told to stop.
 fn work(keep: &Manager, key: &str, stop: &AtomicBool, seen: &Watched) {
     let counter = format!("{{{key}}}n");
@@ -511,6 +520,7 @@ fn graceful_failovers(times: usize) {
     let seen = [(); 3].map(|()| Watched::default());
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _end = End(&stop);
         for (key, seen) in keys.iter().zip(&seen) {
             let (keep, stop) = (&keep, &stop);
             scope.spawn(move || work(keep, key, stop, seen));
@@ -520,7 +530,6 @@ fn graceful_failovers(times: usize) {
             cluster.fail_over_to(cluster.replica_of(primary));
             cluster.settle();
         }
-        stop.store(true, Ordering::Relaxed);
     });
     for (key, seen) in keys.iter().zip(&seen) {
         assert_eq!(
@@ -553,6 +562,7 @@ fn killed_primaries(which: std::ops::Range<usize>) {
         let seen = [(); 3].map(|()| Watched::default());
         let stop = AtomicBool::new(false);
         let dead_until = thread::scope(|scope| {
+            let _end = End(&stop);
             for (key, seen) in keys.iter().zip(&seen) {
                 let (keep, stop) = (&keep, &stop);
                 scope.spawn(move || work(keep, key, stop, seen));
@@ -565,7 +575,6 @@ fn killed_primaries(which: std::ops::Range<usize>) {
             });
             let took = killed.elapsed();
             thread::sleep(Duration::from_millis(300));
-            stop.store(true, Ordering::Relaxed);
             took
         });
         println!("slots of node {victim} were back after {dead_until:?}");
@@ -605,6 +614,7 @@ fn resharding(slots: u16, times: usize) {
     let seen: Vec<Watched> = keys.iter().map(|_| Watched::default()).collect();
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _end = End(&stop);
         for (key, seen) in keys.iter().zip(&seen) {
             let (keep, stop) = (&keep, &stop);
             scope.spawn(move || work(keep, key, stop, seen));
@@ -635,7 +645,6 @@ fn resharding(slots: u16, times: usize) {
                 cluster.move_slot(slot, from, to);
             }
         }
-        stop.store(true, Ordering::Relaxed);
     });
     for (key, seen) in keys.iter().zip(&seen) {
         assert_eq!(

@@ -13,6 +13,7 @@ mod scout;
 mod sentinel;
 mod slots;
 mod standalone;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;

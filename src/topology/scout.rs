@@ -14,6 +14,7 @@ use crate::fork::lock;
 use crate::node::{Fleet, Node, State};
 use crate::topology::map::Map;
 use crate::topology::sentinel::{Heard, Watchmen};
+use crate::topology::watch::Watches;
 use crate::topology::{cluster, sentinel};
 use crate::transport::Lifeline;
 use crate::worker::Worker;
@@ -50,6 +51,7 @@ struct Shared {
     news: Condvar,
     /// Held while the map is changed: a slot that was learned is not lost to another.
     changing: Mutex<()>,
+    watches: Watches,
 }
 
 #[derive(Default)]
@@ -76,6 +78,7 @@ impl Scout {
                 bell: Condvar::new(),
                 news: Condvar::new(),
                 changing: Mutex::new(()),
+                watches: Watches::default(),
             }),
             worker: Mutex::new(None),
         }
@@ -177,7 +180,8 @@ impl Scout {
     /// Waits for the thread's end. False if it still ran at the deadline.
     pub(crate) fn join(&self, deadline: Deadline) -> bool {
         let worker = lock(&self.worker).take();
-        worker.is_none_or(|worker| worker.join(deadline))
+        let thread = worker.is_none_or(|worker| worker.join(deadline));
+        self.shared.watches.close(deadline) && thread
     }
 }
 
@@ -197,7 +201,7 @@ impl Shared {
             .0
     }
 
-    fn run(&self) {
+    fn run(self: &Arc<Shared>) {
         let mut trouble = 0;
         while self.sleep(trouble) {
             let limit =
@@ -211,12 +215,45 @@ impl Shared {
             if let Some(error) = &failure {
                 log::debug!(target: "redkeep", "no news of the nodes: {error}");
             }
-            book.heard = heard;
+            if !heard.is_empty() {
+                book.heard = heard;
+            }
             book.failure = failure.map(|error| (error, Instant::now()));
             book.done = book.begun;
             book.lifeline = None;
             self.news.notify_all();
+            drop(book);
+            self.listen();
         }
+    }
+
+    /// Listens to those sentinels that have answered, from now on.
+    fn listen(self: &Arc<Shared>) {
+        let Way::Sentinel(watchmen) = &self.way else {
+            return;
+        };
+        let answered: Vec<String> = (self.book().heard.iter())
+            .filter(|heard| heard.said.is_ok())
+            .map(|heard| heard.sentinel.clone())
+            .collect();
+        for sentinel in &watchmen.sentinels {
+            if self.book().over || !answered.contains(&sentinel.address.to_string()) {
+                continue;
+            }
+            let shared = Arc::downgrade(self);
+            (self.watches).begin(&self.fleet, sentinel, &watchmen.master, move || {
+                if let Some(shared) = shared.upgrade() {
+                    shared.ring();
+                }
+            });
+        }
+    }
+
+    /// Has a round begin that sees what happened before now.
+    fn ring(&self) {
+        let mut book = self.book();
+        book.asked = book.begun + 1;
+        self.bell.notify_all();
     }
 
     /// Until a round is due; false at the end of all rounds.

@@ -85,11 +85,8 @@ pub(super) fn find(
                 }
                 Err(error) => failures.push(error),
             }
-            let agree = words.iter().filter(|word| word.same(&words[0])).count();
-            match agree * 2 > all.len() {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
+            // All of them are heard: the one that knows the latest may be in the minority still.
+            ControlFlow::<()>::Continue(())
         },
     );
     if words.is_empty() {
@@ -191,10 +188,6 @@ impl Word {
                 .and_then(|epoch| epoch.parse().ok())
                 .unwrap_or_default(),
         })
-    }
-
-    fn same(&self, other: &Word) -> bool {
-        self.primary == other.primary && self.epoch == other.epoch
     }
 
     fn map(&self, fleet: &Fleet, watchmen: &Watchmen) -> Result<Map> {
