@@ -81,7 +81,8 @@ test-c: setup-tests ## the C tests, plain, under valgrind and with AddressSaniti
 
 MINUTES ?= 2
 
-soak: setup ## random calls under random faults for a while (MINUTES=, REDKEEP_SOAK_SEED=)
+soak: setup ## random calls under random faults for a while (MINUTES=, REDKEEP_SOAK_SEED=), and the long failovers
+	$(CARGO) test --release --test cluster --test sentinel -- --ignored --nocapture --test-threads=1
 	REDKEEP_SOAK_MINUTES='$(MINUTES)' $(CARGO) test --release --test soak -- --exact soak_for_as_long_as_asked --nocapture
 
 demo: ## install into target/demo-prefix, and run the tour in C against it

@@ -609,10 +609,12 @@ rk_status rk_manager_start_cleanup(struct rk_manager *manager,
 rk_status rk_manager_stop_cleanup(struct rk_manager *manager, rk_error **err);
 
 /**
- * What every pool of every node is doing at this moment, as JSON: {"health_checks", "cleanup", "nodes": [{"address",
- * "state", "version", "latency_ms", "last_error", "pools": [{"size", "in_use", "idle", "waiting", "opened",
- * "closed", "oldest_lease_ms"}], "lines": [{"open", "waiting", "batches", "commands", "opened", "closed"}],
- * "calls_by_pool"}]}. A state is "untried", "up", "down" or "closed". A line is a connection that all threads share
+ * What every pool of every node is doing at this moment, as JSON: {"health_checks", "cleanup", "topology", "nodes":
+ * [{"address", "role", "slots": [[first, last]], "state", "version", "latency_ms", "last_error", "pools": [{"size",
+ * "in_use", "idle", "waiting", "opened", "closed", "oldest_lease_ms"}], "lines": [{"open", "waiting", "batches",
+ * "commands", "opened", "closed"}], "calls_by_pool"}], "master_name", "sentinels": [{"address", "primary", "error"}]}.
+ * The topology is "standalone", "sentinel" or "cluster"; a role is "primary", "replica" or "independent" (added by
+ * name); a state is "untried", "up", "down" or "closed". A line is a connection that all threads share
  * (property shared_lines): "waiting" counts commands that wait to be sent, "commands" those that went by it, in so
  * many "batches", each of them one write; "calls_by_pool" counts single commands that took a connection from a pool
  * instead. json may not be NULL.

@@ -49,7 +49,8 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// Opens a manager for a URL: `redis://`, `unix://` or `embedded://`; see [`Config`] for what it may carry.
+    /// Opens a manager for a URL: `redis://`, `unix://`, `redis+cluster://`, `redis+sentinel://` or `embedded://`; see
+    /// [`Config`] for what it may carry.
     /// Nothing is sent before the first command, except that `embedded://` starts its server.
     pub fn open(url: &str) -> Result<Manager> {
         Manager::open_config(&Config::from_url(url)?)

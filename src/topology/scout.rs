@@ -265,7 +265,9 @@ impl Shared {
             _ => usual.min(STILL_TROUBLED),
         };
         let now = Instant::now();
-        let (earliest, due) = (now + REST, now + pause.max(REST));
+        // Callers ask again and again while nothing gets better; the servers are asked ever more seldom.
+        let rest = REST * (trouble + 1).min(5);
+        let (earliest, due) = (now + rest, now + pause.max(rest));
         let mut book = self.book();
         loop {
             if book.over {

@@ -44,7 +44,7 @@ certificates() {
 }
 
 start_server() {
-    local program port tls_port attempt
+    local port tls_port attempt
     PATH="$PATH:/usr/sbin:/usr/local/bin"
     program=${REDKEEP_TEST_SERVER:-$(command -v redis-server || command -v valkey-server)}
     folder=$(mktemp -d "${TMPDIR:-/tmp}/redkeep-c.XXXXXX")
@@ -73,7 +73,25 @@ start_server() {
     exit 1
 }
 
+# A cluster and sentinels: what the tests are told is where they are.
+start_topologies() {
+    local name addresses
+    coproc TOPOLOGIES { exec python3 tests/c/topologies.py "$program"; }
+    topologies=$TOPOLOGIES_PID
+    while [ -z "${RK_TEST_SENTINELS:-}" ]; do
+        if ! read -r name addresses <&"${TOPOLOGIES[0]}"; then
+            echo "no cluster would start" >&2
+            exit 1
+        fi
+        export "RK_TEST_$name=$addresses"
+    done
+}
+
 finish() {
+    if [ -n "${topologies:-}" ]; then
+        eval "exec ${TOPOLOGIES[1]}>&-"
+        wait "$topologies" 2>/dev/null || true
+    fi
     if [ -n "${server:-}" ]; then
         kill -9 "$server" 2>/dev/null || true
         wait "$server" 2>/dev/null || true
@@ -185,6 +203,7 @@ header_alone
 symbols
 if compgen -G "tests/c/test_*.c" >/dev/null; then
     start_server
+    start_topologies
     run_each
     static_archive
     by_pkg_config

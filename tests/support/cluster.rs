@@ -12,13 +12,20 @@ use super::wait::wait_until;
 /// A cluster takes seconds to agree on anything, more on a loaded machine.
 const AGREEMENT: Duration = Duration::from_secs(60);
 
-/// Six servers at a time are enough for a small machine.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// Held by whoever has a cluster, or sentinels: six servers at a time are enough for a small machine.
+pub(super) struct Turn(#[allow(dead_code)] MutexGuard<'static, ()>);
+
+impl Turn {
+    pub(super) fn take() -> Turn {
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        Turn(ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
 
 pub struct Cluster {
     /// The first three begin as primaries; number 3 is the replica of number 0, and so on.
     pub nodes: Vec<Server>,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 impl Cluster {
@@ -29,7 +36,7 @@ impl Cluster {
 
     /// With options for each node, as on the command line.
     pub fn with(options: &[&str]) -> Cluster {
-        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = Turn::take();
         let mut all = vec!["--cluster-node-timeout", "1000"];
         all.extend(["--repl-diskless-sync-delay", "0"]);
         // A replica takes part in an election however long it has been out of touch.

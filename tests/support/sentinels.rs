@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::cluster::Turn;
 use super::server::{Role, Server};
 use super::wait::wait_until;
 
@@ -11,6 +12,7 @@ pub struct Sentinels {
     pub sentinels: Vec<Server>,
     /// Number 0 begins as the primary.
     pub nodes: Vec<Server>,
+    _turn: Turn,
 }
 
 impl Sentinels {
@@ -21,6 +23,7 @@ impl Sentinels {
 
     /// With options for the nodes, as on the command line, and lines for the configuration of the sentinels.
     pub fn with(options: &[&str], lines: &str) -> Sentinels {
+        let turn = Turn::take();
         let mut all = vec!["--repl-diskless-sync-delay", "0"];
         all.extend(["--repl-ping-replica-period", "1"]);
         all.extend(options);
@@ -40,7 +43,11 @@ impl Sentinels {
         let sentinels = (0..3)
             .map(|_| Server::of(Role::Sentinel, &[], &config))
             .collect();
-        let it = Sentinels { sentinels, nodes };
+        let it = Sentinels {
+            sentinels,
+            nodes,
+            _turn: turn,
+        };
         it.settle();
         it
     }
