@@ -319,12 +319,14 @@ impl Shared {
             let _changing = lock(&self.changing);
             self.map.swap(new.clone())
         };
-        for node in new.nodes().filter(|node| !old.has(node)) {
-            log::info!(target: "redkeep", "node {} belongs to it now, says {}", node.name, new.told_by);
+        // At first everything is news, and so nothing is.
+        let fresh = |node: &&Arc<Node>| !old.is_empty() && !old.has(node);
+        for node in new.nodes().filter(fresh) {
+            log::info!(target: "redkeep", "node {} has come, says {}", node.name, new.told_by);
         }
         for node in old.nodes() {
             if !new.has(node) {
-                log::info!(target: "redkeep", "node {} belongs to it no more, says {}", node.name, new.told_by);
+                log::info!(target: "redkeep", "node {} has gone, says {}", node.name, new.told_by);
                 self.fleet.dismiss(node);
             } else if old.is_primary(node) && !new.is_primary(node) {
                 log::info!(target: "redkeep", "node {} is a replica now, says {}", node.name, new.told_by);
