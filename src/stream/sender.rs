@@ -237,7 +237,8 @@ impl Sender {
         };
         let mut reached = Reached::default();
         let dispatch = self.client.dispatch()?;
-        dispatch.call_many(&batch, Class::Once, &mut replies, &mut reached)?;
+        let key = Some(channel.as_bytes());
+        dispatch.call_many(&batch, Class::Once, key, &mut replies, &mut reached)?;
         let all = replies.children(replies.root());
         let mut refused = all.iter().filter(|entry| entry.kind == Kind::Error);
         match refused.next() {

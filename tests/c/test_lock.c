@@ -116,7 +116,12 @@ static void lost(const char *name, void *userdata)
 
 static void freed(void *userdata)
 {
-    ((struct seen *)userdata)->frees++;
+    struct seen *seen = userdata;
+
+    pthread_mutex_lock(&seen->mutex);
+    seen->frees++;
+    pthread_cond_signal(&seen->changed);
+    pthread_mutex_unlock(&seen->mutex);
 }
 
 static void loss(rk_manager *keep)
@@ -145,6 +150,11 @@ static void loss(rk_manager *keep)
     OK(rk_lock_acquire(lock, 0, &err));
     rk_lock_free(lock);
     CHECK_EQ_INT(seen.losses, 1);
+    /* By the thread that called us, if it has not returned from there yet. */
+    pthread_mutex_lock(&seen.mutex);
+    while (seen.frees < 3)
+        pthread_cond_wait(&seen.changed, &seen.mutex);
+    pthread_mutex_unlock(&seen.mutex);
     CHECK_EQ_INT(seen.frees, 3);
 }
 
