@@ -6,7 +6,7 @@
 
 use std::ffi::{c_char, c_void};
 use std::ptr;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
@@ -88,51 +88,79 @@ impl rk_lock {
 }
 
 /// What stands between the thread that tells of losses and whoever frees the handle.
-#[derive(Default)]
 struct Gate {
     state: Mutex<Passage>,
     passed: Condvar,
 }
 
-#[derive(Default)]
 struct Passage {
     closed: bool,
     inside: Option<ThreadId>,
+    /// Until the gate is closed and nobody is inside.
+    userdata: Option<Userdata>,
 }
 
 impl Gate {
-    fn through(&self, call: impl FnOnce()) {
-        {
+    fn new(userdata: Userdata) -> Gate {
+        Gate {
+            state: Mutex::new(Passage {
+                closed: false,
+                inside: None,
+                userdata: Some(userdata),
+            }),
+            passed: Condvar::new(),
+        }
+    }
+
+    fn through(&self, call: impl FnOnce(*mut c_void)) {
+        let userdata = {
             let mut state = lock(&self.state);
             // One thread only tells of the losses of one manager; those of a Redlock's wait for each other.
             while state.inside.is_some() && !state.closed {
-                state = self
-                    .passed
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
+                state = self.wait(state);
             }
-            if state.closed {
+            let userdata = state.userdata.as_ref().map(Userdata::get);
+            let (false, Some(userdata)) = (state.closed, userdata) else {
                 return;
-            }
+            };
             state.inside = Some(thread::current().id());
-        }
-        call();
+            userdata
+        };
+        call(userdata);
+        let freed = {
+            let mut state = lock(&self.state);
+            match state.closed {
+                true => state.userdata.take(),
+                false => None,
+            }
+        };
+        // Before anybody hears that nobody is inside any more.
+        drop(freed);
         lock(&self.state).inside = None;
         self.passed.notify_all();
     }
 
-    /// Lets nobody in any more, and waits for whoever is inside; not for itself.
+    /// Lets nobody in any more, waits for whoever is inside, and sees the userdata freed. From the inside it does not
+    /// wait for itself; the userdata is freed on the way out.
     fn close(&self) {
+        let me = thread::current().id();
         let mut state = lock(&self.state);
         state.closed = true;
         self.passed.notify_all();
-        let me = thread::current().id();
         while state.inside.is_some_and(|inside| inside != me) {
-            state = self
-                .passed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.wait(state);
         }
+        let freed = match state.inside {
+            None => state.userdata.take(),
+            Some(_) => None,
+        };
+        drop(state);
+        drop(freed);
+    }
+
+    fn wait<'g>(&self, state: MutexGuard<'g, Passage>) -> MutexGuard<'g, Passage> {
+        let woken = self.passed.wait(state);
+        woken.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -355,13 +383,13 @@ pub unsafe extern "C" fn rk_lock_on_lost(
             let text = "this lock has a callback already";
             return Err(Error::new(ErrorKind::Conflict, text));
         }
-        let gate = Arc::new(Gate::default());
+        let gate = Arc::new(Gate::new(userdata));
         it.gate = Some(gate.clone());
         let call = move |name: &str| {
             let name = c_string(name);
-            gate.through(|| {
+            gate.through(|userdata| {
                 // SAFETY: a function of this type, with what it was registered with; the name outlives the call.
-                unsafe { cb(name.as_ptr(), userdata.get()) }
+                unsafe { cb(name.as_ptr(), userdata) }
             });
         };
         let call = Arc::new(call);
