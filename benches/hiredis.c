@@ -6,7 +6,8 @@
  * times are in microseconds for each operation, and CPU times are those of this process with all its threads. With
  * `stats`, also how many GETs and other commands the server has counted in that time. With a number of threads, these
  * make COUNT GETs between them, hiredis with a connection for each and redkeep with one manager for all; then `wall` is
- * what one GET takes of the whole time, and `p50` and `p99` are what callers wait. */
+ * what one GET takes of the whole time, and `p50` and `p99` are what callers wait. OPTIONS="?shared_lines=1" in the
+ * environment is appended to redkeep's url. */
 
 #include <hiredis/hiredis.h>
 #include <pthread.h>
@@ -67,7 +68,8 @@ static rk_manager *keep(const char *server)
     char url[512];
     rk_manager *manager = NULL;
     rk_error *err = NULL;
-    snprintf(url, sizeof url, "%s%s", strchr(server, ':') ? "redis://" : "unix://", server);
+    const char *options = getenv("OPTIONS");
+    snprintf(url, sizeof url, "%s%s%s", strchr(server, ':') ? "redis://" : "unix://", server, options ? options : "");
     if (rk_manager_open(url, &manager, &err) != RK_OK)
         fail("redkeep", rk_error_message(err));
     return manager;

@@ -1,6 +1,7 @@
 //! One server: its pools, its health, and who looks after them.
 
 mod condition;
+mod courtesy;
 mod fleet;
 mod health;
 mod leases;
