@@ -6,6 +6,7 @@
 
 mod alone;
 mod cluster;
+mod pauses;
 mod proxy;
 mod script;
 mod sentinels;
@@ -16,6 +17,7 @@ mod wait;
 
 pub use alone::{alone, descriptors, is_alone, myself, threads};
 pub use cluster::{Cluster, key_in, slot};
+pub use pauses::Pauses;
 pub use proxy::{Fault, Proxy, Way};
 pub use script::{Answer, Peer, polite};
 pub use sentinels::Sentinels;
