@@ -81,9 +81,11 @@ test-c: setup-tests ## the C tests, plain, under valgrind and with AddressSaniti
 
 MINUTES ?= 2
 
-soak: setup ## random calls under random faults for a while (MINUTES=, REDKEEP_SOAK_SEED=), and the long failovers
+soak: setup ## random calls under random faults for a while (MINUTES=, REDKEEP_SOAK_SEED=), and the long tests
 	$(CARGO) test --release --test cluster --test sentinel -- --ignored --nocapture --test-threads=1
 	REDKEEP_SOAK_MINUTES='$(MINUTES)' $(CARGO) test --release --test soak -- --exact soak_for_as_long_as_asked --nocapture
+	$(CARGO) test --release --test lock_processes -- --ignored --nocapture
+	REDKEEP_LIMITER_SECONDS=30 $(CARGO) test --release --test limiter -- --nocapture four_processes
 
 demo: ## install into target/demo-prefix, and run the tour in C against it
 	@./.ci/setup server gcc
