@@ -2,15 +2,22 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use redkeep::{ErrorKind, Manager, Redlock};
-use support::{PATIENCE, Server, wait_until};
+use redkeep::{ErrorKind, Manager, Outcome, Redlock};
+use support::{Fault, PATIENCE, Pauses, Proxy, Server, Way, came_true, wait_until};
 
 fn ms(time: u64) -> Duration {
     Duration::from_millis(time)
+}
+
+/// Fails if something took longer than `most`, with what the machine added to it.
+#[track_caller]
+fn took(time: Duration, most: Duration, pauses: Pauses) {
+    let most = pauses.beside(most);
+    assert!(time < most, "{time:?}, {most:?} are allowed");
 }
 
 #[test]
@@ -66,13 +73,13 @@ fn it_is_renewed_while_it_is_held_and_lost_when_its_key_goes() {
     let keep = Manager::open(&server.url()).unwrap();
     let losses = Arc::new(AtomicUsize::new(0));
     let counted = losses.clone();
-    let lock = keep.lock("long").lease(ms(300)).on_lost(move |name| {
+    let lock = keep.lock("long").lease(ms(900)).on_lost(move |name| {
         assert_eq!(name, "long");
         counted.fetch_add(1, Ordering::SeqCst);
     });
     let held = lock.acquire(ms(0)).unwrap();
     let started = Instant::now();
-    while started.elapsed() < ms(1000) {
+    while started.elapsed() < ms(2000) {
         assert!(held.is_held());
         assert!(keep.lock("long").try_acquire().unwrap().is_none());
         std::thread::sleep(ms(20));
@@ -105,10 +112,10 @@ fn a_waiter_of_another_process_is_woken_by_the_release() {
             // Nobody looks while nothing happens.
             std::thread::sleep(ms(200));
             assert_eq!(server.command_calls("evalsha"), calls);
-            let released = Instant::now();
+            let (pauses, released) = (Pauses::measure(), Instant::now());
             assert!(held.release().unwrap());
             let entered = waiter.join().unwrap();
-            assert!(entered.duration_since(released) < ms(250));
+            took(entered.duration_since(released), ms(100), pauses);
         }
     }
     assert!(!keep.exists("lock:woken").unwrap());
@@ -159,10 +166,10 @@ fn redis_py_and_we_respect_each_others_locks() {
     std::thread::sleep(ms(500));
     let looks = server.command_calls("evalsha") - calls;
     assert!((4..=51).contains(&looks), "{looks} looks in 500 ms");
-    let released = Instant::now();
+    let (pauses, released) = (Pauses::measure(), Instant::now());
     assert!(foreign_release(&keep, "both"));
     let held = waiter.join().unwrap();
-    assert!(released.elapsed() < ms(300));
+    took(released.elapsed(), ms(50 + 100), pauses);
     assert!(!foreign_acquire(&keep, "both", 1000));
     assert!(!foreign_release(&keep, "both"));
     assert!(held.is_held());
@@ -191,11 +198,11 @@ fn a_lost_message_costs_no_more_than_the_lease() {
     });
     wait_until(PATIENCE, || queued(&keep, "gone") == 1);
     // As if the message had not come: the queue and the lock go without a word.
-    let started = Instant::now();
+    let (pauses, started) = (Pauses::measure(), Instant::now());
     keep.delete(&["{lock:gone}:queue", "lock:gone"]).unwrap();
     let (entered, was_held) = waiter.join().unwrap();
     assert!(was_held);
-    assert!(entered.duration_since(started) < ms(600 + 250));
+    took(entered.duration_since(started), ms(600 + 100), pauses);
     assert!(!held.release().unwrap());
 }
 
@@ -212,10 +219,10 @@ fn a_waiter_that_gives_up_leaves_nothing_behind() {
             for i in 0..4 {
                 let lock = other.lock("busy").fair(fair);
                 scope.spawn(move || {
-                    let started = Instant::now();
+                    let (pauses, started) = (Pauses::measure(), Instant::now());
                     let error = lock.acquire(ms(50 + 30 * i)).unwrap_err();
                     assert_eq!(error.kind(), ErrorKind::LockTimeout);
-                    assert!(started.elapsed() < ms(50 + 30 * i + 250));
+                    took(started.elapsed(), ms(50 + 30 * i + 100), pauses);
                 });
             }
         });
@@ -226,22 +233,219 @@ fn a_waiter_that_gives_up_leaves_nothing_behind() {
 }
 
 #[test]
-fn close_wakes_those_who_wait_and_ends_the_threads() {
+fn a_fair_lock_goes_to_whoever_came_first_in_whichever_process() {
     let server = Server::start();
+    for _ in 0..5 {
+        let pauses = Pauses::measure();
+        let [entered, wanted] = fair_rounds(&server);
+        if entered == wanted {
+            return;
+        }
+        // Who takes longer than 60 ms to say that it has it, loses its turn.
+        let longest = pauses.longest();
+        assert!(
+            longest > ms(10),
+            "{entered:?}, without a pause: {longest:?}"
+        );
+    }
+    panic!("never in order");
+}
+
+/// Six wait for a lock twice each: who entered, and who should have, as (round, who).
+fn fair_rounds(server: &Server) -> [Vec<(i64, i64)>; 2] {
+    const WAITERS: i64 = 6;
+    // To the server, each manager is a process of its own.
+    let keeps: Vec<Manager> = (0..3)
+        .map(|_| Manager::open(&server.url()).unwrap())
+        .collect();
+    let keep = &keeps[0];
+    let held = keep.lock("row").fair(true).acquire(PATIENCE).unwrap();
+    let entered = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for i in 0..WAITERS {
+            let lock = keeps[(i % 3) as usize].lock("row").fair(true);
+            let entered = &entered;
+            scope.spawn(move || {
+                for round in 0..2 {
+                    let held = lock.acquire(PATIENCE).unwrap();
+                    entered.lock().unwrap().push((round, i));
+                    if round == 0 {
+                        // Whoever was here before has come again, and stands behind all others.
+                        let _ = came_true(ms(2000), || queued(keep, "row") == WAITERS - 1);
+                    }
+                    assert!(held.release().unwrap());
+                }
+            });
+            wait_until(PATIENCE, || queued(keep, "row") == i + 1);
+        }
+        assert!(held.release().unwrap());
+    });
+    let wanted = (0..2).flat_map(|round| (0..WAITERS).map(move |i| (round, i)));
+    [entered.into_inner().unwrap(), wanted.collect()]
+}
+
+/// Loses a reply: the server has executed it, `StallAfter(0)` held the answer back, and nobody will see it.
+fn lose_the_reply(proxy: &Proxy) {
+    proxy.cut_all();
+    proxy.heal();
+}
+
+#[test]
+fn a_lock_whose_reply_was_lost_is_held_by_the_same_token() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.address());
     let (keep, other) = (
-        Manager::open(&server.url()).unwrap(),
+        Manager::open(&proxy.url()).unwrap(),
         Manager::open(&server.url()).unwrap(),
     );
-    let held = keep.lock("end").acquire(PATIENCE).unwrap();
-    let lock = other.lock("end");
-    let waiter = std::thread::spawn(move || lock.acquire(PATIENCE).unwrap_err().kind());
-    wait_until(PATIENCE, || queued(&keep, "end") == 1);
+    let lock = keep.lock("doubt").lease(Duration::from_secs(60));
+    // The script is known, and the connection is open.
+    assert!(lock.try_acquire().unwrap().unwrap().release().unwrap());
+    let fence = || other.get::<i64>("{lock:doubt}:fence").unwrap();
+    let token = || other.get::<String>("lock:doubt").unwrap();
+    for wait in [0, 10_000] {
+        let before = fence();
+        proxy.set(Way::ToClient, Fault::StallAfter(0));
+        let waiter = std::thread::spawn({
+            let lock = lock.clone();
+            move || lock.acquire(ms(wait)).unwrap()
+        });
+        wait_until(PATIENCE, || fence() > before);
+        let first = token();
+        lose_the_reply(&proxy);
+        let held = waiter.join().unwrap();
+        assert_eq!(token(), first, "it asked with the token that it had");
+        assert!(held.is_held());
+        assert_eq!(Some(held.fence()), fence());
+        assert!(other.lock("doubt").try_acquire().unwrap().is_none());
+        // The reply to the release goes lost too: it was ours, and it is free.
+        proxy.set(Way::ToClient, Fault::StallAfter(0));
+        let release = std::thread::spawn(move || held.release().unwrap());
+        wait_until(PATIENCE, || token().is_none());
+        lose_the_reply(&proxy);
+        assert!(release.join().unwrap());
+        let next = other.lock("doubt").try_acquire().unwrap().unwrap();
+        assert!(next.release().unwrap());
+    }
+}
+
+#[test]
+fn a_waiter_whose_reply_was_lost_waits_on() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.address());
+    let (keep, other) = (
+        Manager::open(&proxy.url()).unwrap(),
+        Manager::open(&server.url()).unwrap(),
+    );
+    for fair in [false, true] {
+        let lock = keep.lock("doubt").fair(fair);
+        assert!(lock.acquire(PATIENCE).unwrap().release().unwrap());
+        let held = other.lock("doubt").fair(fair).acquire(PATIENCE).unwrap();
+        // From the second time on it listens already, so that its first look puts it into the queue.
+        let calls = server.command_calls("evalsha");
+        proxy.set(Way::ToClient, Fault::StallAfter(0));
+        let waiter = std::thread::spawn(move || lock.acquire(PATIENCE).unwrap());
+        wait_until(PATIENCE, || server.command_calls("evalsha") > calls);
+        lose_the_reply(&proxy);
+        wait_until(PATIENCE, || queued(&other, "doubt") == 1);
+        assert!(!waiter.is_finished());
+        assert!(held.is_held());
+        let last = held.fence();
+        assert!(held.release().unwrap());
+        let entered = waiter.join().unwrap();
+        assert_eq!(entered.fence(), last + 1, "nobody had it in between");
+        assert!(entered.release().unwrap());
+        assert_eq!(queued(&other, "doubt"), 0);
+        assert!(!other.exists("lock:doubt").unwrap());
+    }
+}
+
+#[test]
+fn a_lock_that_nobody_knows_of_is_given_back_before_its_lease_is_over() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.address());
+    let (keep, other) = (
+        Manager::open(&proxy.url()).unwrap(),
+        Manager::open(&server.url()).unwrap(),
+    );
+    let lock = keep.lock("doubt").lease(Duration::from_secs(60));
+    assert!(lock.try_acquire().unwrap().unwrap().release().unwrap());
+    for wait in [0, 10_000] {
+        // The reply goes lost, and the server cannot be reached again: it has the lock, and its caller an error.
+        proxy.set(Way::ToClient, Fault::StallAfter(0));
+        let waiter = std::thread::spawn({
+            let lock = lock.clone();
+            move || lock.acquire(ms(wait)).unwrap_err()
+        });
+        wait_until(PATIENCE, || other.exists("lock:doubt").unwrap());
+        proxy.refuse_new(true);
+        proxy.cut_all();
+        let error = waiter.join().unwrap();
+        assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+        assert!(other.exists("lock:doubt").unwrap());
+        proxy.heal();
+        let held = other.lock("doubt").acquire(PATIENCE).unwrap();
+        assert!(held.release().unwrap());
+        // The manager has found its server again.
+        wait_until(PATIENCE, || keep.exists("lock:doubt").is_ok());
+    }
+}
+
+#[test]
+fn a_renewal_that_fails_is_tried_again_until_the_lease_is_over() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.address());
+    let keep = Manager::open(&proxy.url()).unwrap();
+    let losses = Arc::new(AtomicUsize::new(0));
+    let counted = losses.clone();
+    let lock = keep.lock("tried").lease(ms(3000)).on_lost(move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+    });
+    let held = lock.acquire(ms(0)).unwrap();
     let started = Instant::now();
-    other.close(PATIENCE).unwrap();
-    assert_eq!(waiter.join().unwrap(), ErrorKind::Closed);
-    keep.close(PATIENCE).unwrap();
-    assert!(started.elapsed() < ms(1000));
-    assert_eq!(held.release().unwrap_err().kind(), ErrorKind::Closed);
+    let cut = || {
+        proxy.refuse_new(true);
+        proxy.cut_all();
+    };
+    cut();
+    // The first renewal is due after a second, and fails.
+    std::thread::sleep(ms(1400));
+    proxy.heal();
+    std::thread::sleep(ms(3200).saturating_sub(started.elapsed()));
+    assert!(held.is_held(), "renewed after all");
+    assert_eq!(losses.load(Ordering::SeqCst), 0);
+    // Now for good: it is told when the lease is over, at the latest.
+    cut();
+    let (pauses, cut_off) = (Pauses::measure(), Instant::now());
+    wait_until(PATIENCE, || losses.load(Ordering::SeqCst) == 1);
+    took(cut_off.elapsed(), ms(3000 + 100), pauses);
+    assert!(!held.is_held());
+    drop(held);
+    assert_eq!(losses.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn close_wakes_those_who_wait_and_ends_the_threads() {
+    let server = Server::start();
+    // At whatever moment of its waiting: in one of many it may miss that it is woken.
+    for _ in 0..30 {
+        let (keep, other) = (
+            Manager::open(&server.url()).unwrap(),
+            Manager::open(&server.url()).unwrap(),
+        );
+        let held = keep.lock("end").acquire(PATIENCE).unwrap();
+        let lock = other.lock("end");
+        let waiter = std::thread::spawn(move || lock.acquire(PATIENCE).unwrap_err().kind());
+        wait_until(PATIENCE, || queued(&keep, "end") == 1);
+        let (pauses, started) = (Pauses::measure(), Instant::now());
+        other.close(PATIENCE).unwrap();
+        assert_eq!(waiter.join().unwrap(), ErrorKind::Closed);
+        keep.close(PATIENCE).unwrap();
+        took(started.elapsed(), ms(250), pauses);
+        assert_eq!(held.release().unwrap_err().kind(), ErrorKind::Closed);
+        // What could not be given back any more would end with its lease.
+        server.ask::<()>(&["DEL", "lock:end", "{lock:end}:queue"]);
+    }
 }
 
 #[test]
@@ -301,21 +505,19 @@ fn max_hold_ends_it() {
     let keep = Manager::open(&server.url()).unwrap();
     let losses = Arc::new(AtomicUsize::new(0));
     let counted = losses.clone();
-    let lock = keep.lock("most").lease(ms(300)).max_hold(ms(500));
+    let lock = keep.lock("most").lease(ms(600)).max_hold(ms(1000));
     let lock = lock.on_lost(move |_| {
         counted.fetch_add(1, Ordering::SeqCst);
     });
-    let started = Instant::now();
+    let (pauses, started) = (Pauses::measure(), Instant::now());
     let held = lock.acquire(ms(0)).unwrap();
     wait_until(PATIENCE, || losses.load(Ordering::SeqCst) == 1);
-    assert!(
-        (ms(499)..ms(750)).contains(&started.elapsed()),
-        "{:?}",
-        started.elapsed()
-    );
+    let time = started.elapsed();
+    assert!(time >= ms(999), "{time:?}");
     assert!(!held.is_held());
     // The server lets go of it at the same time.
-    wait_until(ms(100), || !keep.exists("lock:most").unwrap());
+    wait_until(PATIENCE, || !keep.exists("lock:most").unwrap());
+    took(started.elapsed(), ms(1000 + 100), pauses);
     assert!(!held.release().unwrap());
 }
 
@@ -343,7 +545,7 @@ fn readers_share_and_writers_do_not() {
         })
         .collect();
     wait_until(PATIENCE, || waiting() == 4);
-    let released = Instant::now();
+    let (pauses, released) = (Pauses::measure(), Instant::now());
     assert!(one.release().unwrap());
     assert!(two.release().unwrap());
     let written = writer.join().unwrap();
@@ -355,7 +557,7 @@ fn readers_share_and_writers_do_not() {
         .into_iter()
         .map(|reader| reader.join().unwrap())
         .collect();
-    assert!(released.elapsed() < ms(500), "{:?}", released.elapsed());
+    took(released.elapsed(), ms(250), pauses);
     assert!(read.iter().all(|held| held.is_held()));
     for held in read {
         assert!(held.release().unwrap());
@@ -398,39 +600,21 @@ fn a_semaphore_lets_so_many_in() {
 fn shares_are_renewed_and_those_of_the_dead_end() {
     let server = Server::start();
     let keep = Manager::open(&server.url()).unwrap();
-    let dead = keep
-        .semaphore("s", 1)
-        .lease(ms(300))
-        .renew(false)
-        .acquire(ms(0))
-        .unwrap();
-    let reader = keep
-        .read_lock("r")
-        .lease(ms(300))
-        .renew(false)
-        .acquire(ms(0))
-        .unwrap();
-    let started = Instant::now();
-    let live = keep
-        .semaphore("s", 1)
-        .lease(ms(300))
-        .acquire(PATIENCE)
-        .unwrap();
-    assert!(
-        (ms(250)..ms(550)).contains(&started.elapsed()),
-        "{:?}",
-        started.elapsed()
-    );
-    let writer = keep
-        .write_lock("r")
-        .lease(ms(300))
-        .acquire(PATIENCE)
-        .unwrap();
-    assert!(started.elapsed() < ms(700));
+    let (pauses, started) = (Pauses::measure(), Instant::now());
+    let dead = keep.semaphore("s", 1).lease(ms(300)).renew(false);
+    let dead = dead.acquire(ms(0)).unwrap();
+    let reader = keep.read_lock("r").lease(ms(300)).renew(false);
+    let reader = reader.acquire(ms(0)).unwrap();
+    let live = keep.semaphore("s", 1).lease(ms(900));
+    let live = live.acquire(PATIENCE).unwrap();
+    assert!(started.elapsed() >= ms(299), "{:?}", started.elapsed());
+    let writer = keep.write_lock("r").lease(ms(900));
+    let writer = writer.acquire(PATIENCE).unwrap();
+    took(started.elapsed(), ms(300 + 100), pauses);
     assert!(!dead.release().unwrap());
     assert!(!reader.release().unwrap());
     let started = Instant::now();
-    while started.elapsed() < ms(700) {
+    while started.elapsed() < ms(2000) {
         assert!(live.is_held() && writer.is_held());
         assert!(keep.semaphore("s", 1).try_acquire().unwrap().is_none());
         assert!(keep.read_lock("r").try_acquire().unwrap().is_none());
@@ -466,17 +650,17 @@ fn a_redlock_needs_more_than_half_of_its_servers() {
 
     // One is away, the others suffice, and renew; the frozen one does not hold up anybody.
     servers[0].freeze();
-    let started = Instant::now();
+    let (pauses, started) = (Pauses::measure(), Instant::now());
     let held = lock.acquire(PATIENCE).unwrap();
-    assert!(started.elapsed() < ms(900), "{:?}", started.elapsed());
+    took(started.elapsed(), ms(800), pauses);
     std::thread::sleep(ms(1500));
     assert!(held.is_held());
     assert_eq!(losses.load(Ordering::SeqCst), 0);
     // Two are away: it is lost within a lease.
     servers[1].kill();
-    let killed = Instant::now();
+    let (pauses, killed) = (Pauses::measure(), Instant::now());
     wait_until(PATIENCE, || !held.is_held());
-    assert!(killed.elapsed() < ms(1250));
+    took(killed.elapsed(), ms(1000 + 100), pauses);
     wait_until(PATIENCE, || losses.load(Ordering::SeqCst) == 1);
     assert!(lock.try_acquire().is_err());
     servers[0].thaw();

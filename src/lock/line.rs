@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::clock::{self, Deadline};
-use crate::error::{ErrorKind, Outcome, Result};
+use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::fork::lock;
 use crate::lock::hold::{self, Hold};
 use crate::lock::{Site, Terms};
@@ -169,7 +169,8 @@ impl Line {
                         state.stays = 0;
                         return Ok(Some(hold));
                     }
-                    Ok(Look::Taken(_)) => {}
+                    // Once more from the top: who rang during the look was not heard.
+                    Ok(Look::Taken(_)) => continue,
                     Err(error) => {
                         self.leave(state, &me, site);
                         return Err(error);
@@ -255,12 +256,13 @@ impl Line {
     ) -> Result<Look> {
         let mut asked = hold::now();
         let mut answer = site.ask_for(terms, token, queue);
-        if answer
-            .as_ref()
-            .is_err_and(|error| error.outcome() == Outcome::Unknown && error.is_retriable())
-        {
+        if answer.as_ref().is_err_and(in_doubt) {
             asked = hold::now();
-            answer = site.ask_for(terms, token, queue);
+            match site.ask_for(terms, token, queue) {
+                // The first request may have been executed all the same.
+                Err(error) if error.outcome() != Outcome::Unknown => {}
+                settled => answer = settled,
+            }
         }
         let (got, number, wakes) = answer?;
         if got == 1 {
@@ -388,15 +390,15 @@ impl Line {
         let asked = hold::now();
         let next = heir.as_ref().map(|(token, terms)| (token.as_str(), *terms));
         let mut answer = site.give_back(hold, next, stay);
-        let doubtful = |error: &crate::error::Error| {
-            error.outcome() == Outcome::Unknown && error.is_retriable()
-        };
-        if answer.as_ref().is_err_and(doubtful) {
-            answer = match site.give_back(hold, next, stay) {
+        let doubt = answer.as_ref().is_err_and(in_doubt);
+        if doubt {
+            match site.give_back(hold, next, stay) {
                 // Nobody but we ourselves takes it from us before its lease is over.
-                Ok((0, _)) if hold::now() < hold.until() => Ok((1, 0)),
-                other => other,
-            };
+                Ok((0, _)) if hold::now() < hold.until() => answer = Ok((1, 0)),
+                // The first request may have been executed all the same.
+                Err(error) if error.outcome() != Outcome::Unknown => {}
+                settled => answer = settled,
+            }
         }
         let left = match (answer, heir) {
             (Ok((2, fence)), Some((token, terms))) => {
@@ -410,7 +412,7 @@ impl Line {
             (answer, heir) => {
                 if let Some((token, _)) = heir {
                     site.keeper.ears.unseat(&token);
-                    if answer.is_err() {
+                    if doubt || answer.is_err() {
                         // It may have it, or stand in the queue.
                         site.keeper.watchdog.give_back(site, &hold.terms, &token);
                     }
@@ -464,6 +466,11 @@ impl Line {
         let mut state = lock(&self.state);
         state.waiters.is_empty() && state.held_until().is_none()
     }
+}
+
+/// The server may have done what it was asked, and it is worth asking again.
+fn in_doubt(error: &Error) -> bool {
+    error.outcome() == Outcome::Unknown && error.is_retriable()
 }
 
 /// What became of a lock that was given back.

@@ -85,6 +85,10 @@ impl Watchdog {
     pub(crate) fn give_back(&self, site: &Site, terms: &Arc<Terms>, token: &str) {
         let now = hold::now();
         let mut book = lock(&self.shared.book);
+        // Once it has ended nobody would take it out again, and it keeps its manager.
+        if book.stopped {
+            return;
+        }
         book.orphans.push(Orphan {
             site: site.clone(),
             terms: terms.clone(),
@@ -93,7 +97,9 @@ impl Watchdog {
             end: now.saturating_add(nanos(terms.lease)),
         });
         // Without a thread the lease ends by itself.
-        let _ = self.awake(&mut book, now);
+        if self.awake(&mut book, now).is_err() {
+            book.orphans.pop();
+        }
     }
 
     /// The thread runs, and wakes at `due` or before.

@@ -71,6 +71,9 @@ static void bad_input(rk_manager *keep)
     STATUS(RK_ERR_UNKNOWN_PROPERTY, rk_lock_option(lock, "colour", "red", &err));
     STATUS(RK_ERR_BAD_VALUE, rk_lock_option(lock, "renew", "perhaps", &err));
     STATUS(RK_ERR_BAD_VALUE, rk_lock_option(lock, "max_hold", "-1", &err));
+    /* Shorter than a round trip: the answer is waited for. */
+    OK(rk_lock_acquire(lock, 1, &err));
+    OK(rk_lock_release(lock, NULL, &err));
     OK(rk_command_argv(keep, 3, push, NULL, &err));
     STATUS(RK_ERR_WRONG_TYPE, rk_lock_acquire(lock, 100, &err));
     rk_lock_free(lock);
