@@ -67,7 +67,6 @@ impl Waiter {
 
     fn becomes(&self, stage: Stage) {
         *lock(&self.stage) = stage;
-        self.bell.notify_one();
     }
 }
 
@@ -327,6 +326,7 @@ impl Line {
             true => state.waiters.pop_front(),
             false => None,
         };
+        // Not woken yet: a wake-up more would take its time from the server and from us.
         if let Some(heir) = &heir {
             heir.becomes(Stage::Offered);
         }
@@ -336,7 +336,7 @@ impl Line {
         if is_holder {
             state.holder = None;
         }
-        if let Some(heir) = heir {
+        if let Some(heir) = &heir {
             match &result {
                 Ok(Left::Has(next)) => {
                     state.holder = Some(Arc::downgrade(next));
@@ -366,6 +366,10 @@ impl Line {
             }
         }
         drop(state);
+        // Outside of the lock, which it takes first.
+        if let Some(heir) = heir {
+            heir.bell.notify_one();
+        }
         result.map(|left| !matches!(left, Left::NotOurs))
     }
 
