@@ -1,12 +1,8 @@
 //! Background threads: named, told to stop by a latch, joined by a deadline.
 //!
-//! `Crew` is the pool of those that run users' handlers, `Strand` keeps an order on it, and `Roster` knows the threads
-//! that features keep for themselves.
+//! `Crew` is the pool of those that run users' handlers, and `Strand` keeps an order on it.
 
 mod crew;
-#[allow(dead_code)] // `start` is for pub/sub.
-mod roster;
-#[allow(dead_code)] // `waiting` is for pub/sub.
 mod strand;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +16,6 @@ use crate::fork::{self, lock};
 use crate::sys;
 
 pub(crate) use crew::{Crew, Job, run};
-pub(crate) use roster::Roster;
 pub(crate) use strand::Strand;
 
 /// A door that opens once, and that can be waited for.
@@ -81,7 +76,8 @@ impl Drop for Ended {
 /// A running background thread.
 pub(crate) struct Worker {
     handle: Option<JoinHandle<()>>,
-    ended: Arc<Latch>,
+    /// Opens at its end.
+    pub(crate) ended: Arc<Latch>,
 }
 
 impl Worker {

@@ -18,7 +18,7 @@ use crate::node::{Batch, Node};
 use crate::stats::Counters;
 use crate::topology::{Picked, Topology};
 use crate::transport::{Entry, Kind, Reached, Reply, command};
-use crate::worker::{Crew, Roster};
+use crate::worker::Crew;
 
 use knowledge::Knowledge;
 pub(crate) use request::{Class, Request};
@@ -39,8 +39,6 @@ pub(crate) struct Dispatch {
     pub(crate) counters: Counters,
     /// The threads that run users' handlers.
     pub(crate) crew: Arc<Crew>,
-    /// The threads that features keep for themselves.
-    pub(crate) roster: Roster,
     settings: Arc<Settings>,
     knowledge: Knowledge,
 }
@@ -81,7 +79,6 @@ impl Dispatch {
             topology,
             counters: Counters::default(),
             crew: Arc::new(Crew::new(settings.workers)),
-            roster: Roster::default(),
             settings,
             knowledge: Knowledge::default(),
         };
@@ -96,8 +93,7 @@ impl Dispatch {
     pub(crate) fn close(&self, deadline: Deadline) -> bool {
         // First the calls: the threads may be waiting in one.
         let servers = self.topology.close(deadline);
-        let own = self.roster.close(deadline);
-        self.crew.close(deadline) && own && servers
+        self.crew.close(deadline) && servers
     }
 
     /// Sends the request and reads its reply. An error reply comes back as an error.

@@ -23,6 +23,7 @@ use crate::stream::reader::{Reader, Way};
 use crate::stream::received::Received;
 use crate::stream::shared::Shared;
 use crate::stream::stats::{self, Seen};
+use crate::stream::threads::Threads;
 use crate::worker::Latch;
 
 /// Receives messages from channels, which are Redis streams, in the name of a listener. All consumers of one listener,
@@ -516,7 +517,7 @@ impl Inner {
         block: Duration,
     ) -> Result<()> {
         self.start_duty(run)?;
-        let dispatch = self.shared.client.dispatch()?;
+        let threads = Threads::of(&self.shared.client)?;
         for (_, channels) in self.by_node(channels)? {
             let (inner, way) = (Arc::downgrade(self), way.clone());
             let shared = self.shared.clone();
@@ -537,7 +538,7 @@ impl Inner {
                 }
             };
             let stop = &self.shared.stopping;
-            let ended = dispatch.roster.start_until(stop, "redkeep-read", body)?;
+            let ended = threads.start(stop, "redkeep-read", body)?;
             run.readers.push(ended);
         }
         Ok(())
@@ -556,8 +557,8 @@ impl Inner {
                 shared.stopping.open();
             }
         };
-        let roster = &self.shared.client.dispatch()?.roster;
-        run.duty = Some(roster.start_until(&self.over, "redkeep-stream", body)?);
+        let threads = Threads::of(&self.shared.client)?;
+        run.duty = Some(threads.start(&self.over, "redkeep-stream", body)?);
         Ok(())
     }
 

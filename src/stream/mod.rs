@@ -26,6 +26,7 @@ mod sender;
 mod shared;
 mod shelf;
 mod stats;
+mod threads;
 mod wire;
 
 use crate::manager::Manager;

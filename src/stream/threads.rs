@@ -1,80 +1,66 @@
-//! The threads that features keep for themselves: readers, watchdogs. The manager joins them at its end.
+//! The threads of a manager's consumers: readers, duties. They are told to end, and joined, when it is closed.
 
 use std::sync::{Arc, Mutex};
 
+use crate::client::Client;
 use crate::clock::Deadline;
 use crate::error::{Error, Result};
 use crate::fork::lock;
+use crate::node::Resident;
 use crate::worker::{Latch, Worker};
 
 #[derive(Default)]
-pub(crate) struct Roster {
-    threads: Mutex<Threads>,
-}
+pub(crate) struct Threads(Mutex<All>);
 
 #[derive(Default)]
-struct Threads {
-    running: Vec<Kept>,
+struct All {
+    running: Vec<Thread>,
     closed: bool,
 }
 
-struct Kept {
-    thread: Worker,
-    /// What tells it to end, if it needs to be told.
-    stop: Option<Arc<Latch>>,
+struct Thread {
+    worker: Worker,
+    /// What tells it to end.
+    stop: Arc<Latch>,
 }
 
-impl Roster {
-    /// Starts a thread (its name has at most 15 bytes) and returns the latch that opens at its end. `body` must end
-    /// soon after the manager begins to close.
-    pub(crate) fn start(
-        &self,
-        name: &str,
-        body: impl FnOnce() + Send + 'static,
-    ) -> Result<Arc<Latch>> {
-        self.keep(name, None, body)
+impl Threads {
+    /// The manager's, in this process.
+    pub(crate) fn of(client: &Client) -> Result<Arc<Threads>> {
+        let residents = &client.dispatch()?.topology.fleet.residents;
+        residents.get(|| Ok(Threads::default()))
     }
 
-    /// The same for a thread that ends when `stop` opens, which close() does too.
-    pub(crate) fn start_until(
+    /// Starts a thread (its name has at most 15 bytes) that ends when `stop` opens, which close() does too. Returns
+    /// the latch that opens at its end.
+    pub(crate) fn start(
         &self,
         stop: &Arc<Latch>,
         name: &str,
         body: impl FnOnce() + Send + 'static,
     ) -> Result<Arc<Latch>> {
-        self.keep(name, Some(stop.clone()), body)
-    }
-
-    fn keep(
-        &self,
-        name: &str,
-        stop: Option<Arc<Latch>>,
-        body: impl FnOnce() + Send + 'static,
-    ) -> Result<Arc<Latch>> {
-        let mut threads = lock(&self.threads);
-        if threads.closed {
+        let mut all = lock(&self.0);
+        if all.closed {
             return Err(Error::closed());
         }
-        threads.running.retain(|kept| !kept.thread.ended.is_open());
-        let thread = Worker::start(name, body)?;
-        let ended = thread.ended.clone();
-        threads.running.push(Kept { thread, stop });
+        all.running.retain(|thread| !thread.worker.ended.is_open());
+        let worker = Worker::start(name, body)?;
+        let (ended, stop) = (worker.ended.clone(), stop.clone());
+        all.running.push(Thread { worker, stop });
         Ok(ended)
     }
+}
 
-    /// Waits for all of them, and lets no other begin; false if one still ran at the deadline. Called on one of them,
-    /// it does not wait for that one.
-    pub(crate) fn close(&self, deadline: Deadline) -> bool {
-        let running = {
-            let mut threads = lock(&self.threads);
-            threads.closed = true;
-            std::mem::take(&mut threads.running)
-        };
-        // All are told before the first is waited for.
-        for stop in running.iter().filter_map(|kept| kept.stop.as_ref()) {
-            stop.open();
-        }
-        let joined = running.into_iter().map(|kept| kept.thread.join(deadline));
+impl Resident for Threads {
+    fn stop(&self) {
+        let mut all = lock(&self.0);
+        all.closed = true;
+        all.running.iter().for_each(|thread| thread.stop.open());
+    }
+
+    fn join(&self, deadline: Deadline) -> bool {
+        let running = std::mem::take(&mut lock(&self.0).running);
+        let joined = running.into_iter().map(|one| one.worker.join(deadline));
         joined.filter(|ended| !ended).count() == 0
     }
 }
@@ -87,26 +73,29 @@ mod tests {
     const LONG: Duration = Duration::from_secs(10);
 
     #[test]
-    fn the_roster_joins_whom_it_started() {
-        let roster = Roster::default();
-        let stop = Arc::new(Latch::default());
-        let seen = stop.clone();
-        let ended = roster
-            .start("redkeep-test", move || seen.wait_for_ever())
-            .unwrap();
-        assert!(!roster.close(Deadline::after(Duration::from_millis(10))));
-        assert!(roster.start("redkeep-test", || ()).is_err());
-        stop.open();
-        assert!(ended.wait(Deadline::after(LONG)));
-    }
-
-    #[test]
-    fn whoever_waits_for_a_latch_is_told() {
-        let roster = Roster::default();
+    fn all_are_told_and_joined_and_no_other_begins() {
+        let threads = Threads::default();
         let stop = Arc::new(Latch::default());
         let seen = stop.clone();
         let body = move || seen.wait_for_ever();
-        roster.start_until(&stop, "redkeep-test", body).unwrap();
-        assert!(roster.close(Deadline::after(LONG)));
+        let ended = threads.start(&stop, "redkeep-test", body).unwrap();
+        assert!(!ended.is_open());
+        threads.stop();
+        assert!(threads.join(Deadline::after(LONG)));
+        assert!(ended.is_open());
+        assert!(threads.start(&stop, "redkeep-test", || ()).is_err());
+    }
+
+    #[test]
+    fn one_that_does_not_end_is_left_to_itself_at_the_deadline() {
+        let threads = Threads::default();
+        let (stop, deaf) = (Arc::new(Latch::default()), Arc::new(Latch::default()));
+        let seen = deaf.clone();
+        let body = move || seen.wait_for_ever();
+        let ended = threads.start(&stop, "redkeep-test", body).unwrap();
+        threads.stop();
+        assert!(!threads.join(Deadline::after(Duration::from_millis(10))));
+        deaf.open();
+        assert!(ended.wait(Deadline::after(LONG)));
     }
 }

@@ -65,11 +65,6 @@ impl Strand {
         })
     }
 
-    /// How many jobs wait for their turn.
-    pub(crate) fn waiting(&self) -> usize {
-        lock(&self.line.queue).waiting.len()
-    }
-
     fn hand_over(&self) -> Result<()> {
         let strand = self.clone();
         self.crew.submit(Box::new(move || strand.work()))
@@ -146,6 +141,6 @@ mod tests {
         assert!(most.load(Ordering::SeqCst) <= 2);
         assert!(crew.close(Deadline::after(LONG)));
         assert!(strand.push(Box::new(|| ())).is_err());
-        assert_eq!(strand.waiting(), 0);
+        assert!(lock(&strand.line.queue).waiting.is_empty());
     }
 }
