@@ -916,6 +916,9 @@ fn a_slow_handler_does_not_hold_back_acknowledgements() {
     consumer
         .start_with(Duration::ZERO, Duration::from_secs(1))
         .unwrap();
+    // The group is made by the thread that reads.
+    let groups = || server.ask::<Vec<redis::Value>>(&["XINFO", "GROUPS", "orders"]);
+    wait_until(PATIENCE, || !groups().is_empty());
     wait_until(PATIENCE, || pending(&server, "orders", "orders:l:cg") == 1);
     go.store(true, SeqCst);
     consumer.stop(PATIENCE).unwrap();
