@@ -228,11 +228,16 @@ fn next_command<'a>(rest: &mut &'a [u8]) -> Option<Vec<&'a [u8]>> {
 }
 
 fn length(rest: &mut &[u8], sigil: u8) -> Option<usize> {
-    let end = rest.iter().position(|b| *b == b'\r')?;
-    let (line, behind) = rest.split_at(end);
+    let digits = rest.strip_prefix(&[sigil])?;
+    let mut length = None;
+    let mut behind = digits;
+    while let Some((digit @ b'0'..=b'9', more)) = behind.split_first() {
+        let so_far = length.unwrap_or(0usize).checked_mul(10)?;
+        length = Some(so_far.checked_add(usize::from(digit - b'0'))?);
+        behind = more;
+    }
     *rest = behind.strip_prefix(b"\r\n")?;
-    let digits = line.strip_prefix(&[sigil])?;
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    length
 }
 
 #[cfg(test)]

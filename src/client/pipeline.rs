@@ -15,7 +15,7 @@ use crate::node::Batch;
 use crate::transport::{Entry, Kind, Reached, Reply, command};
 
 /// A pipeline that is empty again keeps this much memory, and gives back what is more.
-const KEPT: usize = 1 << 20;
+const KEPT: usize = 4 << 20;
 
 /// Commands that go to the server in one go. Their replies come back in the same order; an error among them is the
 /// answer to its own command and does not stop the others.

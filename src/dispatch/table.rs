@@ -311,13 +311,24 @@ fn first_key(keys: Keys, args: &[&[u8]]) -> Option<usize> {
 }
 
 pub(crate) fn look_up(name: &[u8]) -> Option<&'static Entry> {
-    let mut upper = [0; 32];
-    let upper = upper.get_mut(..name.len())?;
-    upper.copy_from_slice(name);
-    upper.make_ascii_uppercase();
-    let at = TABLE.binary_search_by(|entry| entry.name.as_bytes().cmp(upper));
-    at.ok().map(|at| &TABLE[at])
+    let letter = name.first()?.to_ascii_uppercase().checked_sub(b'A')?;
+    let from = *FIRST.get(usize::from(letter))?;
+    let to = *FIRST.get(usize::from(letter) + 1)?;
+    TABLE[from..to].iter().find(|entry| is(name, entry.name))
 }
+
+/// Where the names with each first letter begin in the table, and where the last of them end.
+static FIRST: [usize; 27] = {
+    let (mut first, mut letter, mut at) = ([0; 27], 0, 0);
+    while letter < 27 {
+        while at < TABLE.len() && TABLE[at].name.as_bytes()[0] < b'A' + letter as u8 {
+            at += 1;
+        }
+        first[letter] = at;
+        letter += 1;
+    }
+    first
+};
 
 const fn row(name: &'static str, way: Way, keys: Keys) -> Entry {
     Entry { name, way, keys }

@@ -69,7 +69,7 @@ struct Tree {
 const TAKEN: usize = 16 * 1024;
 
 /// What a thread keeps of the last large reply that it freed, at most.
-const SPARE: usize = 1 << 20;
+const SPARE: usize = 4 << 20;
 
 thread_local! {
     /// Memory for the next large reply: given back to the system with each one and asked for again with the next, it

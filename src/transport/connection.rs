@@ -162,7 +162,6 @@ impl Connection {
 
     /// Reads the next reply. Pushes that come before it are set aside: this connection asked for none.
     pub(crate) fn receive(&mut self, reply: &mut Reply, deadline: Deadline) -> Result<()> {
-        let mut first = true;
         loop {
             match self.reader.advance(reply)? {
                 Progress::Reply => return Ok(()),
@@ -170,9 +169,8 @@ impl Connection {
                 Progress::More => {
                     let socket = &self.socket;
                     self.reader
-                        .fill(reply, |to, max| socket.recv(to, max, first, deadline))
+                        .fill(reply, |to, max| socket.recv(to, max, deadline))
                         .map_err(|error| broken(error, "no reply came in time"))?;
-                    first = false;
                 }
             }
         }
@@ -265,7 +263,7 @@ impl Connection {
     pub(crate) fn await_more(&mut self, reply: &mut Reply, deadline: Deadline) -> Result<()> {
         let socket = &self.socket;
         self.reader
-            .fill(reply, |to, max| socket.recv(to, max, true, deadline))
+            .fill(reply, |to, max| socket.recv(to, max, deadline))
             .map(drop)
             .map_err(|error| broken(error, "no reply came in time"))
     }

@@ -247,16 +247,15 @@ impl Socket {
         self.recv_once(to, max, Sleep::Never)
     }
 
-    /// Receives at least one byte by the deadline. `first`: nothing of the reply has come yet.
+    /// Receives at least one byte by the deadline.
     pub(crate) fn recv(
         &self,
         to: &mut Vec<u8>,
         max: usize,
-        first: bool,
         deadline: Deadline,
     ) -> io::Result<usize> {
         let whole = |left: Duration| left + SLACK >= self.patience;
-        if first && deadline.remaining().is_some_and(whole) && !self.has_unsent() {
+        if deadline.remaining().is_some_and(whole) && !self.has_unsent() {
             match self.recv_once(to, max, Sleep::Allowed) {
                 // SO_RCVTIMEO ran out; the loop below settles what is left of the deadline.
                 Err(error) if error.kind() == Io::WouldBlock => {}
