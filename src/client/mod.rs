@@ -229,13 +229,11 @@ impl Client {
     /// The same on the node of this key.
     pub(crate) fn dedicated_for(&self, key: Option<&[u8]>, time: Duration) -> Result<Lease> {
         let deadline = Deadline::after(time);
-        let node = self
-            .dispatch()?
-            .topology
-            .pick(key, false, deadline)?
-            .clone();
-        let left = deadline.remaining().unwrap_or_default();
-        Lease::take(node, left, self.timeout()?)
+        let timeout = self.timeout()?;
+        self.dispatch()?.of_primary(key, deadline, |node| {
+            let left = deadline.remaining().unwrap_or_default();
+            Lease::take(node, left, timeout)
+        })
     }
 
     /// Many commands at once: see [`Pipeline`].

@@ -262,11 +262,36 @@ impl Dispatch {
         Ok((node, false))
     }
 
+    /// Takes something of the primary for this key. If that has just left the map, it is taken of the one that came.
+    pub(crate) fn of_primary<T>(
+        &self,
+        key: Option<&[u8]>,
+        deadline: Deadline,
+        mut take: impl FnMut(Arc<Node>) -> Result<T>,
+    ) -> Result<T> {
+        let route = Route::Primary(key);
+        let mut tries = 0;
+        loop {
+            let node = self.topology.pick(key, false, deadline)?.clone();
+            match take(node.clone()) {
+                Err(error) if self.lost(&node, &error, route) && tries < self.settings.retries => {
+                    tries += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
     /// Has the map looked at after a failure that may mean that it has changed. True if the node has left it, so that
     /// another one is to be tried.
     fn lost(&self, node: &Arc<Node>, error: &Error, route: Route<'_>) -> bool {
         use ErrorKind::*;
         if !self.topology.may_change() {
+            return false;
+        }
+        // A node that the program added by itself says nothing about the others.
+        let named = matches!(route, Route::Node(_));
+        if named && !self.topology.map().has(node) {
             return false;
         }
         if matches!(
@@ -275,8 +300,7 @@ impl Dispatch {
         ) {
             self.topology.doubt();
         }
-        let gone = error.kind() == UnknownNode && !matches!(route, Route::Node(_));
-        gone && !self.topology.map().has(node)
+        error.kind() == UnknownNode && !named && !self.topology.map().has(node)
     }
 
     /// Where the server's answer sends the command, if it does, and the command may go there.

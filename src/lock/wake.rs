@@ -12,8 +12,8 @@ use crate::clock::Deadline;
 use crate::fork::lock;
 use crate::lock::line::Line;
 use crate::lock::scripts::channel;
-use crate::node::Node;
 use crate::node::listener::{Kind, Message, Sink, Subscription};
+use crate::node::{Node, State};
 
 /// After a failed attempt to listen, those who wait poll for so long before the next.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -36,6 +36,11 @@ enum Ear {
 impl Ear {
     fn hears(&self, node: &Arc<Node>) -> bool {
         matches!(self, Ear::Open(known, _) if Arc::ptr_eq(known, node))
+    }
+
+    /// Nothing will ever come from there again.
+    fn is_of_the_gone(&self) -> bool {
+        matches!(self, Ear::Open(node, _) if node.condition.state() == State::Closed)
     }
 }
 
@@ -72,7 +77,14 @@ impl Ears {
                 Some(ear) if ear.hears(&node) => return true,
                 Some(Ear::Opening) => return false,
                 Some(Ear::Deaf(until)) if *until > Instant::now() => return false,
-                _ => nodes.insert(node.name.clone(), Ear::Opening),
+                _ => {
+                    let mut before: Vec<Ear> = nodes
+                        .extract_if(|_, ear| ear.is_of_the_gone())
+                        .map(|(_, ear)| ear)
+                        .collect();
+                    before.extend(nodes.insert(node.name.clone(), Ear::Opening));
+                    before
+                }
             }
         };
         drop(before);

@@ -240,9 +240,11 @@ impl Manager {
     }
 
     pub(crate) fn lease(&self, url: Option<&str>, timeout: Duration) -> Result<Lease> {
-        let dispatch = self.dispatch()?;
+        if url.is_none() {
+            return self.dedicated_for(None, timeout);
+        }
         let started = Instant::now();
-        let node = self.node(dispatch, url, Deadline::after(timeout))?;
+        let node = self.node(self.dispatch()?, url, Deadline::after(timeout))?;
         let left = timeout.saturating_sub(started.elapsed());
         Lease::take(node, left, self.timeout()?)
     }

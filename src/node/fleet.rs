@@ -1,6 +1,6 @@
 //! All nodes of one manager, and the two threads that look after them.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use crate::clock::Deadline;
@@ -24,6 +24,8 @@ pub(crate) struct Fleet {
     watch: Arc<Watch>,
     nodes: Arc<Roll>,
     adding: Mutex<()>,
+    /// Nodes that have gone, some of which are still in use.
+    gone: Mutex<Vec<Weak<Node>>>,
     health: Mutex<Option<Health>>,
     reaper: Mutex<Option<Reaper>>,
     /// What the features keep for as long as the manager lives.
@@ -42,6 +44,7 @@ impl Fleet {
             watch: Arc::default(),
             nodes: Arc::default(),
             adding: Mutex::new(()),
+            gone: Mutex::default(),
             health: Mutex::new(None),
             reaper: Mutex::new(None),
             residents: Residents::default(),
@@ -103,6 +106,14 @@ impl Fleet {
                 node.close();
                 self.nodes.remove(node);
                 self.watch.ring();
+                let mut gone = lock(&self.gone);
+                gone.retain(|one| one.strong_count() > 0);
+                gone.push(Arc::downgrade(node));
+                drop(gone);
+                // Behind this, close() would not see it any more.
+                if self.closing.is_open() {
+                    node.shut_down();
+                }
             }
         }
     }
@@ -233,12 +244,13 @@ impl Fleet {
     pub(crate) fn close(&self, deadline: Deadline) -> bool {
         self.closing.open();
         self.residents.stop();
-        {
+        let nodes = {
             let _adding = lock(&self.adding);
-            for node in self.nodes.nodes() {
-                node.shut_down();
-            }
-        }
+            let mut nodes = self.nodes.nodes();
+            nodes.extend(lock(&self.gone).iter().filter_map(Weak::upgrade));
+            nodes.iter().for_each(|node| node.shut_down());
+            nodes
+        };
         // Both are told before either is waited for.
         if let Some(reaper) = &*lock(&self.reaper) {
             reaper.stop();
@@ -246,7 +258,6 @@ impl Fleet {
         let health = self.stop_health_checks(deadline);
         let cleanup = self.stop_cleanup(deadline);
         // All are waited for, also after one that was late.
-        let nodes = self.nodes.nodes();
         let late = nodes.iter().filter(|node| !node.join(deadline));
         let residents = self.residents.join(deadline);
         late.count() == 0 && residents && cleanup && health
