@@ -28,7 +28,7 @@ BENCH := $(CURDIR)/target/bench-prefix
 .DEFAULT_GOAL := help
 # Cargo uses all processors by itself, and the steps of `make test` build on one another.
 .NOTPARALLEL:
-.PHONY: help setup setup-tests lib install uninstall header docs lint test test-rust test-c demo bench bench-streams soak soak-streams clean
+.PHONY: help setup setup-tests lib install uninstall header docs lint test test-rust test-topologies test-c demo bench bench-cluster bench-streams soak soak-streams clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -71,10 +71,16 @@ lint: ## formatting, clippy and rustdoc, each warning an error
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps
 
-test: setup-tests lint test-rust test-c ## everything: lint, Rust tests, C tests
+test: setup-tests lint test-rust test-topologies test-c ## everything: lint, Rust tests, C tests
 
 test-rust: setup ## the unit, integration and documentation tests
 	$(CARGO) test
+
+# On a cluster everything: it is the one that differs most. TLS and a sentinel change how a connection is made, and
+# that is the same for every feature; `make soak` runs all of them.
+test-topologies: setup-tests ## the features' tests once more: on a cluster, behind a sentinel, over TLS
+	./tests/topologies.sh cluster
+	./tests/topologies.sh sentinel tls -- locks pubsub scripts
 
 test-c: setup-tests ## the C tests, plain, under valgrind and with AddressSanitizer
 	./tests/c/run.sh
@@ -83,6 +89,7 @@ MINUTES ?= 2
 
 soak: setup ## random calls under random faults for a while (MINUTES=, REDKEEP_SOAK_SEED=), and the long tests
 	$(CARGO) test --release --test cluster --test sentinel -- --ignored --nocapture --test-threads=1
+	./tests/topologies.sh
 	REDKEEP_SOAK_MINUTES='$(MINUTES)' $(CARGO) test --release --test soak -- --exact soak_for_as_long_as_asked --nocapture
 	$(CARGO) test --release --test lock_processes -- --ignored --nocapture
 	REDKEEP_LIMITER_SECONDS=30 $(CARGO) test --release --test limiter -- --nocapture four_processes
@@ -98,6 +105,10 @@ bench: ## redkeep beside hiredis and r2d2, into target/bench.md (QUICK=1: a shor
 	@./.ci/setup server gcc valgrind libhiredis-dev
 	@$(MAKE) --no-print-directory install PREFIX='$(BENCH)' DESTDIR=
 	./benches/run.sh '$(BENCH)'
+
+bench-cluster: ## GET on a cluster beside the redis crate's client and hiredis (QUICK=1: a short run)
+	@./.ci/setup server libhiredis-dev
+	$(CARGO) bench --bench cluster
 
 bench-streams: ## streams beside hand-written hiredis loops (QUICK=1: a short run)
 	@./.ci/setup server gcc libhiredis-dev

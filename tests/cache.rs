@@ -1,5 +1,6 @@
 //! The cache on a real server: computed once, kept as long as said, forgotten at once.
 
+mod home;
 mod support;
 
 use std::process::{Child, Stdio};
@@ -7,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Barrier, mpsc};
 use std::time::{Duration, Instant};
 
+use home::Home;
 use redkeep::{Cache, Config, Error, ErrorKind, Manager, Operator};
 use serde_json::{Value, json};
 use support::{PATIENCE, Server, is_alone, myself, wait_until};
@@ -38,17 +40,18 @@ fn never() -> redkeep::Result<u32> {
 }
 
 /// The keys of values, without the namespaces' versions and the locks' helpers.
-fn values(server: &Server) -> Vec<String> {
-    let keys: Vec<String> = server.ask(&["KEYS", "cache:*"]);
-    keys.into_iter()
+fn values(server: &Home) -> Vec<String> {
+    server
+        .keys("cache:*")
+        .into_iter()
         .filter(|key| !key.ends_with(":version"))
         .collect()
 }
 
 #[test]
 fn a_value_is_computed_once_and_then_kept() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let cache = keep.cache("rows").expire(seconds(100));
     let work = Work::default();
     let args = json!({"a": 1, "b": [2, 3]});
@@ -67,7 +70,7 @@ fn a_value_is_computed_once_and_then_kept() {
             .unwrap(),
         3
     );
-    let second = Manager::open(&server.url()).unwrap();
+    let second = server.open();
     assert_eq!(
         second.cache("rows").get_or_compute(&args, never).unwrap(),
         1
@@ -94,8 +97,8 @@ fn a_value_is_computed_once_and_then_kept() {
 
 #[test]
 fn a_hit_is_one_round_trip() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let cache = keep.cache("rows");
     let work = Work::default();
     cache.get_or_compute(&1, || work.run()).unwrap();
@@ -131,8 +134,8 @@ fn any_type_goes_in_and_comes_out() {
         id: u64,
         name: Option<String>,
     }
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let cache = keep.cache("rows");
     let rows = vec![
         Row {
@@ -182,8 +185,8 @@ fn any_type_goes_in_and_comes_out() {
 
 #[test]
 fn arguments_that_do_not_matter_are_left_out() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let cache = keep.cache("rows").skip_cache_keys(["db", "request"]);
     let work = Work::default();
     let first = json!({"id": 1, "db": "a"});
@@ -210,8 +213,8 @@ fn arguments_that_do_not_matter_are_left_out() {
 
 #[test]
 fn only_what_meets_the_conditions_is_kept() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let cache = keep
         .cache("rows")
         .cache_only_for("state", Operator::In, ["used", "new"])
@@ -239,8 +242,8 @@ fn only_what_meets_the_conditions_is_kept() {
 
 #[test]
 fn an_empty_result_is_kept_only_if_asked() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let cache = keep.cache("rows");
     let runs = AtomicU32::new(0);
     let none = |value: Value| {
@@ -285,8 +288,8 @@ fn an_empty_result_is_kept_only_if_asked() {
 
 #[test]
 fn a_value_expires_a_little_earlier_each() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let cache = keep.cache("rows").expire(seconds(1000)).jitter(0.5);
     for i in 0..20 {
         cache.get_or_compute(&i, || Ok::<_, Error>(i)).unwrap();
@@ -311,8 +314,8 @@ fn a_value_expires_a_little_earlier_each() {
 
 #[test]
 fn one_caller_computes_it_anew_before_it_expires() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let cache = keep.cache("rows").expire(seconds(100));
     let work = Work::default();
     let slow = || {
@@ -363,8 +366,8 @@ fn one_caller_computes_it_anew_before_it_expires() {
 
 #[test]
 fn a_stale_value_is_served_on_an_error_if_asked() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let cache = keep.cache("rows").expire(ms(40)).stale(seconds(100));
     let fail = || Err::<u32, _>("the database is down");
     let error = cache.get_or_compute(&1, fail).unwrap_err();
@@ -393,8 +396,8 @@ fn a_stale_value_is_served_on_an_error_if_asked() {
 
 #[test]
 fn an_error_of_the_function_is_handed_on_and_not_kept() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let cache = keep.cache("rows");
     let theirs = || std::fs::read_to_string("/no/such/file").map(|_| 1u32);
     let error = cache.get_or_compute(&1, theirs).unwrap_err();
@@ -415,8 +418,8 @@ fn an_error_of_the_function_is_handed_on_and_not_kept() {
 
 #[test]
 fn one_value_and_all_values_are_forgotten_at_once() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let cache = keep.cache("rows");
     let work = Work::default();
     for i in 0..3 {
@@ -471,9 +474,9 @@ fn outdated(cache: &Cache, invalidate: impl Fn()) {
 
 #[test]
 fn what_is_invalidated_while_it_is_computed_is_not_stored() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
-    let second = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
+    let second = server.open();
     let cache = keep.cache("rows");
     for round in 0..4 {
         outdated(&cache, || match round {
@@ -489,8 +492,8 @@ fn what_is_invalidated_while_it_is_computed_is_not_stored() {
 
 #[test]
 fn all_threads_that_ask_at_once_get_what_one_computes() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     for across in [false, true] {
         let work = Work::default();
         let together = Barrier::new(64);
@@ -531,8 +534,8 @@ fn all_threads_that_ask_at_once_get_what_one_computes() {
 
 #[test]
 fn a_function_that_fails_or_panics_wakes_all_with_the_error() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let cache = keep.cache("rows");
     for panics in [false, true] {
         let runs = AtomicU32::new(0);
@@ -593,8 +596,8 @@ fn a_function_that_fails_or_panics_wakes_all_with_the_error() {
 
 #[test]
 fn a_function_that_asks_for_itself_is_told() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let cache = keep.cache("rows");
     let started = Instant::now();
     let error = cache
@@ -640,8 +643,8 @@ fn a_function_that_asks_for_itself_is_told() {
 
 #[test]
 fn nobody_waits_longer_than_said() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let cache = keep.cache("rows").wait(ms(100));
     let (started, has_started) = mpsc::channel();
     let (go_on, may_go_on) = mpsc::channel::<()>();
@@ -659,7 +662,7 @@ fn nobody_waits_longer_than_said() {
         assert_eq!(error.kind(), ErrorKind::Timeout);
         assert!(asked.elapsed() >= ms(100) && asked.elapsed() < ms(100 + 250));
         // Another process computes for itself when it has waited long enough.
-        let second = Manager::open(&server.url()).unwrap();
+        let second = server.open();
         let other = second.cache("rows").wait(ms(100));
         assert_eq!(
             other.get_or_compute(&1, || Ok::<_, Error>(2u32)).unwrap(),
@@ -672,8 +675,8 @@ fn nobody_waits_longer_than_said() {
 
 #[test]
 fn closing_wakes_those_who_wait() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let cache = keep.cache("rows");
     let (started, has_started) = mpsc::channel();
     let (go_on, may_go_on) = mpsc::channel::<()>();
@@ -759,8 +762,8 @@ fn the_function_runs_when_redis_is_away() {
 
 #[test]
 fn bad_input_is_named() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let refused = |cache: Cache, starts: &str| {
         let error = cache.get_or_compute(&1, never).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Argument, "{error}");
@@ -836,10 +839,10 @@ fn many_processes_on_one_cold_key_compute_it_once() {
     if is_alone() {
         return ask_at_once();
     }
-    let server = Server::start();
+    let server = Home::start();
     let spawn = |_| -> Child {
         let mut command = myself("many_processes_on_one_cold_key_compute_it_once");
-        command.env(URL, server.unix_url()).stdout(Stdio::null());
+        command.env(URL, server.url()).stdout(Stdio::null());
         command.spawn().expect("ourselves")
     };
     let mut children: Vec<Child> = (0..4).map(spawn).collect();

@@ -1,11 +1,13 @@
 //! Locks.
 
+mod home;
 mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use home::Home;
 use redkeep::{ErrorKind, Manager, Outcome, Redlock};
 use support::{Fault, PATIENCE, Pauses, Proxy, Server, Way, came_true, wait_until};
 
@@ -22,9 +24,9 @@ fn took(time: Duration, most: Duration, pauses: Pauses) {
 
 #[test]
 fn one_holds_it_at_a_time_and_fences_grow() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
-    let other = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
+    let other = server.open();
     let held = keep.lock("report").acquire(ms(1000)).unwrap();
     assert!(held.is_held());
     assert_eq!((held.name(), held.fence()), ("report", 1));
@@ -44,8 +46,8 @@ fn one_holds_it_at_a_time_and_fences_grow() {
 
 #[test]
 fn threads_of_one_process_get_it_one_after_the_other() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     keep.set("n", 0).unwrap();
     let inside = Arc::new(AtomicUsize::new(0));
     std::thread::scope(|scope| {
@@ -69,8 +71,8 @@ fn threads_of_one_process_get_it_one_after_the_other() {
 
 #[test]
 fn it_is_renewed_while_it_is_held_and_lost_when_its_key_goes() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let losses = Arc::new(AtomicUsize::new(0));
     let counted = losses.clone();
     let lock = keep.lock("long").lease(ms(900)).on_lost(move |name| {
@@ -180,11 +182,8 @@ fn redis_py_and_we_respect_each_others_locks() {
 
 #[test]
 fn a_lost_message_costs_no_more_than_the_lease() {
-    let server = Server::start();
-    let (keep, other) = (
-        Manager::open(&server.url()).unwrap(),
-        Manager::open(&server.url()).unwrap(),
-    );
+    let server = Home::start();
+    let (keep, other) = (server.open(), server.open());
     let held = keep
         .lock("gone")
         .lease(ms(600))
@@ -208,11 +207,8 @@ fn a_lost_message_costs_no_more_than_the_lease() {
 
 #[test]
 fn a_waiter_that_gives_up_leaves_nothing_behind() {
-    let server = Server::start();
-    let (keep, other) = (
-        Manager::open(&server.url()).unwrap(),
-        Manager::open(&server.url()).unwrap(),
-    );
+    let server = Home::start();
+    let (keep, other) = (server.open(), server.open());
     for fair in [false, true] {
         let held = keep.lock("busy").fair(fair).acquire(PATIENCE).unwrap();
         std::thread::scope(|scope| {
@@ -450,8 +446,8 @@ fn close_wakes_those_who_wait_and_ends_the_threads() {
 
 #[test]
 fn bad_input_is_named() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let wrong = |lock: redkeep::Lock, what: &str| {
         let error = lock.try_acquire().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Argument);
@@ -481,8 +477,8 @@ fn bad_input_is_named() {
 
 #[test]
 fn the_same_thread_may_take_it_again_if_it_asked_for_that() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let lock = keep.lock("again").reentrant(true);
     let first = lock.acquire(ms(0)).unwrap();
     let second = keep.lock("again").reentrant(true).acquire(ms(0)).unwrap();
@@ -501,8 +497,8 @@ fn the_same_thread_may_take_it_again_if_it_asked_for_that() {
 
 #[test]
 fn max_hold_ends_it() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let losses = Arc::new(AtomicUsize::new(0));
     let counted = losses.clone();
     let lock = keep.lock("most").lease(ms(600)).max_hold(ms(1000));
@@ -523,9 +519,9 @@ fn max_hold_ends_it() {
 
 #[test]
 fn readers_share_and_writers_do_not() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
-    let other = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
+    let other = server.open();
     let one = keep.read_lock("map").acquire(ms(0)).unwrap();
     let two = other.read_lock("map").acquire(ms(0)).unwrap();
     assert!(two.fence() > one.fence());
@@ -568,8 +564,8 @@ fn readers_share_and_writers_do_not() {
 
 #[test]
 fn a_semaphore_lets_so_many_in() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let inside = AtomicUsize::new(0);
     let most = AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -577,7 +573,7 @@ fn a_semaphore_lets_so_many_in() {
             let (inside, most) = (&inside, &most);
             let keep = match i % 2 {
                 0 => keep.clone(),
-                _ => Manager::open(&server.url()).unwrap(),
+                _ => server.open(),
             };
             scope.spawn(move || {
                 for _ in 0..5 {
@@ -598,8 +594,8 @@ fn a_semaphore_lets_so_many_in() {
 
 #[test]
 fn shares_are_renewed_and_those_of_the_dead_end() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let (pauses, started) = (Pauses::measure(), Instant::now());
     let dead = keep.semaphore("s", 1).lease(ms(300)).renew(false);
     let dead = dead.acquire(ms(0)).unwrap();

@@ -1,17 +1,19 @@
 //! Pipelines and transactions.
 
+mod home;
 mod support;
 
 use std::time::{Duration, Instant};
 
+use home::Home;
 use redkeep::{ErrorKind, Manager, Outcome};
 use support::{Fault, Proxy, Server, Way};
 
 #[test]
 fn replies_come_in_order_and_errors_stay_with_their_commands() {
-    let server = Server::start();
+    let server = Home::start();
     for protocol in [2, 3] {
-        let keep = Manager::open(&format!("{}?protocol={protocol}", server.url())).unwrap();
+        let keep = Manager::open(&server.url_with(&format!("protocol={protocol}"))).unwrap();
         let mut pipe = keep.pipeline();
         for i in 0..100 {
             pipe.command(("SET", format!("k{i}"), i)).unwrap();
@@ -55,8 +57,8 @@ fn a_pipeline_is_one_round_trip_and_its_memory_serves_again() {
 
 #[test]
 fn a_million_commands_in_one_pipeline() {
-    let server = Server::start();
-    let keep = Manager::open(&server.unix_url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let mut pipe = keep.pipeline();
     pipe.within(Duration::from_secs(120));
     for i in 0..1_000_000 {
@@ -70,8 +72,8 @@ fn a_million_commands_in_one_pipeline() {
 
 #[test]
 fn large_replies_come_while_large_requests_still_go() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     keep.set("big", vec![b'x'; 1 << 20]).unwrap();
     let mut pipe = keep.pipeline();
     pipe.within(Duration::from_secs(60));
@@ -121,8 +123,8 @@ fn an_atomic_pipeline_is_all_or_nothing() {
 
 #[test]
 fn a_stateful_command_is_refused_when_it_is_added() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let mut pipe = keep.pipeline();
     for bad in ["MULTI", "exec", "WATCH", "SUBSCRIBE"] {
         assert_eq!(pipe.command(bad).unwrap_err().kind(), ErrorKind::Stateful);
@@ -200,8 +202,8 @@ fn a_pipeline_of_reads_survives_a_lost_connection() {
 
 #[test]
 fn a_transaction_begins_anew_when_a_watched_key_changes() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     keep.set("n", 1).unwrap();
     let mut rounds = 0;
     let (n,): (i64,) = keep
@@ -220,8 +222,8 @@ fn a_transaction_begins_anew_when_a_watched_key_changes() {
 
 #[test]
 fn a_watch_that_never_wins_ends() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let error = keep
         .transaction::<()>("n", |tx| {
             keep.incr("n", 1)?;
@@ -237,8 +239,8 @@ fn a_watch_that_never_wins_ends() {
 
 #[test]
 fn a_watch_that_never_wins_ends_by_its_deadline() {
-    let server = Server::start();
-    let keep = Manager::open(&format!("{}?command_timeout=200ms", server.url())).unwrap();
+    let server = Home::start();
+    let keep = Manager::open(&server.url_with("command_timeout=200ms")).unwrap();
     let mut rounds = 0;
     let error = keep
         .transaction::<()>("n", |tx| {
@@ -269,8 +271,8 @@ fn a_transaction_does_not_fail_for_a_connection_that_the_server_had_closed() {
 
 #[test]
 fn a_transaction_leaves_no_watch_behind_whichever_way_it_ends() {
-    let server = Server::start();
-    let keep = Manager::open(&format!("{}?max_connections=1", server.url())).unwrap();
+    let server = Home::start();
+    let keep = Manager::open(&server.url_with("max_connections=1")).unwrap();
     let failing = keep.transaction::<()>("n", |tx| {
         tx.read::<Option<i64>>(("GET", "n"))?;
         tx.command("MULTI").map(drop)
@@ -293,8 +295,8 @@ fn a_transaction_leaves_no_watch_behind_whichever_way_it_ends() {
 
 #[test]
 fn eight_threads_lose_no_update() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     keep.set("n", 0).unwrap();
     let won = std::sync::atomic::AtomicI64::new(0);
     std::thread::scope(|scope| {
@@ -339,8 +341,8 @@ fn a_refused_multi_does_not_pass_for_a_refused_transaction() {
 
 #[test]
 fn a_transactions_reads_cannot_end_its_watch() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     for bad in ["UNWATCH", "EXEC", "MULTI", "DISCARD"] {
         let error = keep
             .transaction::<()>("n", |tx| tx.read::<()>(bad))

@@ -1,5 +1,6 @@
 //! Publish and subscribe: what comes, in which order, what is told of what does not, and how it ends.
 
+mod home;
 mod support;
 
 use std::os::fd::AsRawFd;
@@ -9,6 +10,7 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use home::Home;
 use redkeep::{Config, ErrorKind, Event, Manager, Overflow, Published, Subscriber};
 use support::{PATIENCE, Proxy, Server, alone, descriptors, threads, wait_until};
 
@@ -43,7 +45,7 @@ fn nothing_comes(subscriber: &Subscriber) -> bool {
 
 #[test]
 fn channels_patterns_and_sharded_channels_are_added_and_removed_while_it_runs() {
-    let server = Server::start();
+    let server = Home::start();
     for protocol in [2, 3] {
         let keep = with(&server.url(), |config| config.protocol(protocol));
         let subscriber = keep.subscriber();
@@ -82,7 +84,7 @@ fn channels_patterns_and_sharded_channels_are_added_and_removed_while_it_runs() 
 
 #[test]
 fn what_waits_of_a_removed_channel_is_forgotten() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server.url());
     let subscriber = keep.subscriber();
     subscriber.add("a").unwrap();
@@ -101,7 +103,7 @@ fn what_waits_of_a_removed_channel_is_forgotten() {
 
 #[test]
 fn json_goes_in_and_comes_out_and_what_is_none_is_said() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server.url());
     let subscriber = keep.subscriber();
     subscriber.add("news").unwrap();
@@ -237,7 +239,7 @@ fn gaps_come_to_their_handler_in_their_place() {
 
 #[test]
 fn handlers_keep_the_order_of_a_channel_and_run_beside_those_of_others() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = with(&server.url(), |config| config.workers(2));
     let subscriber = keep.subscriber();
     let seen: Arc<Mutex<Vec<(String, u64)>>> = Arc::default();
@@ -285,7 +287,7 @@ fn handlers_keep_the_order_of_a_channel_and_run_beside_those_of_others() {
 
 #[test]
 fn an_error_and_a_panic_of_a_handler_are_counted_and_the_next_message_comes() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server.url());
     let subscriber = keep.subscriber();
     let (to, seen) = channel();
@@ -314,7 +316,7 @@ fn an_error_and_a_panic_of_a_handler_are_counted_and_the_next_message_comes() {
 
 #[test]
 fn it_is_polled_or_has_handlers_and_they_are_set_first() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server.url());
     let kind = |result: redkeep::Result<()>| result.unwrap_err().kind();
 
@@ -359,7 +361,7 @@ fn is_readable(fd: i32) -> bool {
 
 #[test]
 fn the_descriptor_is_readable_exactly_while_there_is_something() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server.url());
     let subscriber = keep.subscriber();
     subscriber.add("news").unwrap();
@@ -396,7 +398,7 @@ fn the_descriptor_is_readable_exactly_while_there_is_something() {
 
 #[test]
 fn a_full_queue_drops_the_oldest_or_the_newest_and_counts_them() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server.url());
     for (overflow, left) in [
         (Overflow::DropOldest, [95, 96, 97, 98, 99]),
@@ -431,7 +433,7 @@ fn a_full_queue_drops_the_oldest_or_the_newest_and_counts_them() {
 
 #[test]
 fn a_slow_handler_holds_up_its_own_queue_only_and_memory_is_bounded() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server.url());
     let slow = keep.subscriber();
     slow.queue_limit(10).unwrap();
@@ -489,7 +491,7 @@ fn held_up(
 
 #[test]
 fn dropping_it_waits_for_the_handler_that_runs() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server.url());
     let (subscriber, has_begun, go, ended) = held_up(&keep);
     keep.publish("news", "a").unwrap();
@@ -513,7 +515,7 @@ fn it_may_be_dropped_in_its_own_handler() {
             self.0.send("dropped").unwrap();
         }
     }
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server.url());
     let place: Arc<Mutex<Option<Subscriber>>> = Arc::default();
     let subscriber = keep.subscriber();
@@ -536,7 +538,7 @@ fn it_may_be_dropped_in_its_own_handler() {
 
 #[test]
 fn closing_the_manager_wakes_polls_and_ends_in_time() {
-    let server = Server::start();
+    let server = Home::start();
     for listens in [true, false] {
         let keep = open(&server.url());
         let subscriber = keep.subscriber();
@@ -578,7 +580,7 @@ fn closing_the_manager_wakes_polls_and_ends_in_time() {
 
 #[test]
 fn a_manager_may_be_closed_and_dropped_in_a_handler() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server.url());
     let (tell, told) = channel();
     let subscriber = keep.subscriber();
@@ -655,7 +657,7 @@ fn a_frozen_server_cannot_stretch_the_deadline() {
 
 #[test]
 fn every_message_is_polled_by_one_of_several_threads() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server.url());
     let subscriber = keep.subscriber();
     subscriber.add("news").unwrap();
@@ -681,7 +683,7 @@ fn every_message_is_polled_by_one_of_several_threads() {
 
 #[test]
 fn one_name_added_and_removed_by_many_threads_is_right_in_the_end() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server.url());
     let subscriber = keep.subscriber();
     thread::scope(|scope| {
@@ -707,7 +709,7 @@ fn a_thousand_lives_leave_nothing_behind() {
     if !alone("a_thousand_lives_leave_nothing_behind") {
         return;
     }
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server.url());
     let life = |i: usize| {
         let subscriber = keep.subscriber();
@@ -721,7 +723,7 @@ fn a_thousand_lives_leave_nothing_behind() {
     life(1);
     let settled = || {
         server
-            .ask::<Vec<String>>(&["PUBSUB", "CHANNELS"])
+            .ask::<Vec<String>>(&["PUBSUB", "CHANNELS", "channel:*"])
             .is_empty()
     };
     wait_until(PATIENCE, settled);

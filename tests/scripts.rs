@@ -1,17 +1,19 @@
 //! Scripts, walking over keys, and the redis crate's own commands on our connections.
 
+mod home;
 mod support;
 
 use std::collections::HashSet;
 
+use home::Home;
 use redkeep::redis::{self, Commands};
 use redkeep::{ErrorKind, Manager, Outcome, Script};
 use support::Server;
 
 #[test]
 fn a_script_is_sent_once_and_called_by_its_digest() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let add = Script::new("return redis.call('INCRBY', KEYS[1], ARGV[1])");
     for i in 1..=5 {
         assert_eq!(keep.eval::<i64>(&add, "n", 2).unwrap(), 2 * i);
@@ -26,8 +28,8 @@ fn a_script_is_sent_once_and_called_by_its_digest() {
 
 #[test]
 fn a_script_in_a_pipeline_is_always_known() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let add = Script::new("return redis.call('INCRBY', KEYS[1], ARGV[1])");
     for atomic in [false, true] {
         server.ask::<()>(&["SCRIPT", "FLUSH"]);
@@ -43,8 +45,8 @@ fn a_script_in_a_pipeline_is_always_known() {
 
 #[test]
 fn a_script_with_no_keys_with_many_and_with_errors() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let none: &[&str] = &[];
     let echo = Script::new("return {#KEYS, #ARGV}");
     assert_eq!(keep.eval::<Vec<i64>>(&echo, none, none).unwrap(), [0, 0]);
@@ -67,8 +69,8 @@ fn a_script_with_no_keys_with_many_and_with_errors() {
 
 #[test]
 fn a_scan_finds_every_key_once_it_is_there() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let pairs = (0..3000).map(|i| (format!("key:{i}"), i));
     keep.mset(pairs).unwrap();
     keep.set("other", 1).unwrap();
@@ -93,7 +95,11 @@ fn the_redis_crates_own_commands_work() {
     for protocol in [2, 3] {
         let keep = Manager::open(&format!("{}?protocol={protocol}", server.url())).unwrap();
         let mut client = keep.client();
-        let _: () = redis::cmd("FLUSHALL").query(&mut client).unwrap();
+        let mut unlink = redis::cmd("UNLINK");
+        let _: () = unlink
+            .arg(&["m", "n", "scores"])
+            .query(&mut client)
+            .unwrap();
         let _: () = client.zadd("scores", "ann", 3).unwrap();
         let _: () = client.zadd("scores", "bob", 5).unwrap();
         let top: Vec<(String, f64)> = client.zrevrange_withscores("scores", 0, 9).unwrap();
@@ -125,8 +131,8 @@ fn the_redis_crates_own_commands_work() {
 
 #[test]
 fn the_redis_crate_gets_its_own_errors() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let mut client = keep.client();
     let _: () = Commands::set(&mut client, "text", "x").unwrap();
     let error = client.lpush::<_, _, i64>("text", 1).unwrap_err();
@@ -158,8 +164,8 @@ fn the_redis_crate_gets_its_own_errors() {
 
 #[test]
 fn a_leased_connection_takes_the_redis_crates_transactions() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let mut one = keep.client().dedicated().unwrap();
     let n: (i64,) = redis::transaction(&mut one, &["n"], |connection, pipe| {
         pipe.atomic().incr("n", 3).query(connection)

@@ -1,9 +1,11 @@
 //! Sessions on a real server: what is stored, how long it lives, and who finds it again.
 
+mod home;
 mod support;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use home::Home;
 use redkeep::{ErrorKind, Manager, Outcome, Sessions};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -15,8 +17,8 @@ fn seconds(n: u64) -> Duration {
 
 #[test]
 fn what_is_stored_is_flat_as_others_store_it() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let sessions = keep.sessions(Sessions::TTL);
     let before = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -62,8 +64,8 @@ fn what_is_stored_is_flat_as_others_store_it() {
 
 #[test]
 fn an_update_leaves_the_rest_as_it_was() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let sessions = keep.sessions(seconds(1000));
     let id = sessions
         .create("u", &json!({"a": 1, "b": {"c": 2}}))
@@ -102,8 +104,8 @@ fn an_update_leaves_the_rest_as_it_was() {
 
 #[test]
 fn updates_at_the_same_time_lose_nothing() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let sessions = keep.sessions(seconds(1000));
     let id = sessions.create("u", &json!({})).unwrap();
     std::thread::scope(|scope| {
@@ -123,8 +125,8 @@ fn updates_at_the_same_time_lose_nothing() {
 
 #[test]
 fn a_touch_lets_it_live_again() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let sessions = keep.sessions(seconds(100));
     let id = sessions.create("u", &json!({"a": 1})).unwrap();
     let key = format!("session:{id}");
@@ -147,8 +149,8 @@ fn a_touch_lets_it_live_again() {
 
 #[test]
 fn a_user_finds_all_sessions_and_ends_them() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let sessions = keep.sessions(seconds(1000));
     let mut ids: Vec<String> = (0..5)
         .map(|_| sessions.create("u", &json!({})).unwrap())
@@ -179,8 +181,8 @@ fn a_user_finds_all_sessions_and_ends_them() {
 
 #[test]
 fn notes_of_dead_sessions_go() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let brief = keep.sessions(Duration::from_millis(20));
     for _ in 0..10 {
         brief.create("u", &json!({})).unwrap();
@@ -217,8 +219,8 @@ fn a_session_is_noted_before_it_exists() {
 
 #[test]
 fn bad_input_is_named_and_not_repeated() {
-    let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let server = Home::start();
+    let keep = server.open();
     let sessions = keep.sessions(seconds(100));
     let odd = [
         "",

@@ -1,5 +1,6 @@
 //! Senders and consumers: names and fields, handlers, what fails, what is taken over, what is cleaned up, the end.
 
+mod home;
 mod support;
 
 use std::collections::BTreeMap;
@@ -8,11 +9,12 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use home::Home;
 use redkeep::{
     ChannelOptions, Config, Consumer, Delivery, ErrorKind, Manager, Message, Received, StartAt,
     Trim,
 };
-use support::{PATIENCE, Server, alone, threads, wait_for, wait_until};
+use support::{PATIENCE, alone, threads, wait_for, wait_until};
 
 const MOMENT: Duration = Duration::from_millis(20);
 const NOT_LONG: Duration = Duration::from_millis(300);
@@ -21,8 +23,8 @@ fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-fn open(server: &Server) -> Manager {
-    Manager::open(&server.unix_url()).unwrap()
+fn open(server: &Home) -> Manager {
+    server.open()
 }
 
 /// Options with which nothing takes long.
@@ -41,10 +43,16 @@ fn send(keep: &Manager, channel: &str, bodies: impl IntoIterator<Item = usize>) 
     sender.send_many(channel, &messages).unwrap();
 }
 
-fn pending(server: &Server, channel: &str, group: &str) -> i64 {
-    let summary: (i64, Option<String>, Option<String>, redis::Value) =
-        server.ask(&["XPENDING", channel, group]);
-    summary.0
+/// How many messages are pending; -1 while there is no such group.
+fn pending(server: &Home, channel: &str, group: &str) -> i64 {
+    let groups: Vec<BTreeMap<String, redis::Value>> = server.ask(&["XINFO", "GROUPS", channel]);
+    let field = |of: &BTreeMap<String, redis::Value>, name: &str| of[name].clone();
+    let mut groups = groups.iter();
+    let found =
+        groups.find(|one| redis::from_redis_value(field(one, "name")) == Ok(group.to_owned()));
+    found.map_or(-1, |one| {
+        redis::from_redis_value(field(one, "pending")).unwrap()
+    })
 }
 
 /// What a handler saw, in order.
@@ -80,7 +88,7 @@ fn count(consumer: &Consumer, name: &str) -> i64 {
 
 #[test]
 fn names_and_fields_are_those_of_the_seed() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server);
     let sender = keep.sender().register_channel("orders");
     let body = serde_json::json!({"id": 1});
@@ -139,7 +147,7 @@ fn names_and_fields_are_those_of_the_seed() {
 
 #[test]
 fn a_started_consumer_handles_what_comes_and_acknowledges_it() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server);
     send(&keep, "orders", 0..500);
     let seen = Seen::default();
@@ -173,7 +181,7 @@ fn a_started_consumer_handles_what_comes_and_acknowledges_it() {
 
 #[test]
 fn consuming_in_the_callers_thread() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server);
     send(&keep, "a", 0..3);
     send(&keep, "b", 0..2);
@@ -218,7 +226,7 @@ fn consuming_in_the_callers_thread() {
 
 #[test]
 fn persisting_ends_when_it_is_stopped_and_several_channels_share_one_wait() {
-    let server = Server::start();
+    let server = Home::alone();
     let keep = open(&server);
     let seen = Seen::default();
     let mut consumer = keep.consumer("l");
@@ -253,7 +261,7 @@ fn persisting_ends_when_it_is_stopped_and_several_channels_share_one_wait() {
 
 #[test]
 fn rests_are_only_after_empty_rounds() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server);
     send(&keep, "a", 0..300);
     let seen = Seen::default();
@@ -274,7 +282,7 @@ fn rests_are_only_after_empty_rounds() {
 
 #[test]
 fn a_poisonous_message_is_delivered_so_often_and_stands_in_the_dead_letter_stream_whole() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server);
     let (calls, good) = (Arc::new(AtomicUsize::new(0)), Seen::default());
     let sender = keep.sender().register_channel("orders");
@@ -342,7 +350,7 @@ fn a_poisonous_message_is_delivered_so_often_and_stands_in_the_dead_letter_strea
 
 #[test]
 fn what_cannot_be_read_goes_to_the_dead_letter_stream_at_once() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server);
     for fields in [
         &["name", "x", "body", "{not json"][..],
@@ -353,12 +361,8 @@ fn what_cannot_be_read_goes_to_the_dead_letter_stream_at_once() {
     ] {
         let _: String = server.ask(&[&["XADD", "orders", "*"], fields].concat());
     }
-    let mut admin = server.admin();
-    let mut bytes = redis::cmd("XADD");
-    bytes
-        .arg(&["orders", "*", "name", "x", "body"])
-        .arg(&b"\"\xff\""[..]);
-    let _: String = bytes.query(&mut admin).unwrap();
+    let words = ["XADD", "orders", "*", "name", "x", "body"];
+    let _: String = keep.command((&words, &b"\"\xff\""[..])).unwrap();
     let seen = Seen::default();
     let consumer = keep
         .consumer("l")
@@ -386,7 +390,7 @@ fn what_cannot_be_read_goes_to_the_dead_letter_stream_at_once() {
 
 #[test]
 fn a_failed_message_is_tried_again_after_a_pause() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server);
     send(&keep, "orders", [1]);
     let times: Arc<Mutex<Vec<Instant>>> = Arc::default();
@@ -417,7 +421,7 @@ fn a_failed_message_is_tried_again_after_a_pause() {
 
 #[test]
 fn the_ledger_lets_nothing_pass_twice() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server);
     send(&keep, "orders", 0..3);
     let ids: Vec<(String, Vec<String>)> = server.ask(&["XRANGE", "orders", "-", "+"]);
@@ -471,21 +475,19 @@ fn the_ledger_lets_nothing_pass_twice() {
 
 #[test]
 fn at_most_once_is_acknowledged_when_it_is_read() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server);
     send(&keep, "orders", 0..3);
     let seen = Seen::default();
     let fine = seen.handler();
-    let observer = server.admin();
-    let admin = Mutex::new(observer);
+    let observer = keep.client();
     let consumer = keep
         .consumer("l")
         .register_channel("orders", quick().delivery(Delivery::AtMostOnce))
         .register_handler("orders", move |message: &Received| {
-            let mut ask = redis::cmd("XPENDING");
-            ask.arg(&["orders", "orders:l:cg"]);
-            let summary: (i64, Option<String>, Option<String>, redis::Value) =
-                ask.query(&mut admin.lock().unwrap()).unwrap();
+            let summary: (i64, Option<String>, Option<String>, redis::Value) = observer
+                .command(("XPENDING", "orders", "orders:l:cg"))
+                .unwrap();
             assert_eq!(summary.0, 0);
             fine(message)?;
             match message.body() {
@@ -503,7 +505,7 @@ fn at_most_once_is_acknowledged_when_it_is_read() {
 
 #[test]
 fn messages_of_dead_consumers_are_taken_over_and_those_of_slow_ones_are_not() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server);
     send(&keep, "orders", 0..4);
     let _: String = server.ask(&["XGROUP", "CREATE", "orders", "orders:l:cg", "0"]);
@@ -562,7 +564,7 @@ fn messages_of_dead_consumers_are_taken_over_and_those_of_slow_ones_are_not() {
 
 #[test]
 fn what_was_trimmed_while_it_was_pending_is_reported_and_acknowledged() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server);
     send(&keep, "orders", 0..3);
     let calls = Arc::new(AtomicUsize::new(0));
@@ -586,7 +588,7 @@ fn what_was_trimmed_while_it_was_pending_is_reported_and_acknowledged() {
 
 #[test]
 fn a_group_that_is_deleted_is_made_again() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server);
     let seen = Seen::default();
     let consumer = keep
@@ -610,7 +612,7 @@ fn a_group_that_is_deleted_is_made_again() {
 
 #[test]
 fn from_now_on_and_the_groups_of_all_listeners() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server);
     send(&keep, "orders", 0..2);
     let seen = Seen::default();
@@ -628,7 +630,7 @@ fn from_now_on_and_the_groups_of_all_listeners() {
 
 #[test]
 fn a_channel_that_is_no_stream_is_named_and_stops_no_other() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server);
     keep.set("broken", "a string").unwrap();
     let seen = Seen::default();
@@ -654,7 +656,7 @@ fn a_channel_that_is_no_stream_is_named_and_stops_no_other() {
 
 #[test]
 fn clean_up_deletes_what_all_groups_have_acknowledged_and_nothing_else() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server);
     let listeners = ["fast", "slow", "lazy"];
     let options = || quick().consumers(listeners).message_cleanup(true).count(50);
@@ -750,7 +752,7 @@ fn clean_up_deletes_what_all_groups_have_acknowledged_and_nothing_else() {
 
 #[test]
 fn consumers_that_are_gone_are_removed_unless_something_of_theirs_is_pending() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server);
     send(&keep, "orders", 0..2);
     let _: String = server.ask(&["XGROUP", "CREATE", "orders", "orders:l:cg", "0"]);
@@ -802,7 +804,7 @@ fn consumers_that_are_gone_are_removed_unless_something_of_theirs_is_pending() {
 
 #[test]
 fn stopping_waits_for_the_handler_under_way_and_gives_the_rest_back() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server);
     send(&keep, "orders", 0..10);
     let (running, go) = (
@@ -858,7 +860,7 @@ fn stopping_waits_for_the_handler_under_way_and_gives_the_rest_back() {
 
 #[test]
 fn handlers_of_several_channels_run_on_the_pool_and_one_that_blocks_holds_up_no_other() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server);
     let (seen, go) = (Seen::default(), Arc::new(AtomicBool::new(false)));
     let (fine, wait) = (seen.handler(), go.clone());
@@ -899,7 +901,7 @@ fn handlers_of_several_channels_run_on_the_pool_and_one_that_blocks_holds_up_no_
 
 #[test]
 fn a_slow_handler_does_not_hold_back_acknowledgements() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server);
     send(&keep, "orders", 0..10);
     let go = Arc::new(AtomicBool::new(false));
@@ -927,7 +929,7 @@ fn a_slow_handler_does_not_hold_back_acknowledgements() {
 
 #[test]
 fn a_handler_may_stop_its_own_consumer() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server);
     send(&keep, "orders", 0..3);
     let slot: Arc<Mutex<Option<Consumer>>> = Arc::default();
@@ -953,7 +955,7 @@ fn a_handler_may_stop_its_own_consumer() {
 
 #[test]
 fn polling_with_a_descriptor() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server);
     let consumer = keep.consumer("l").register_channel("orders", quick());
     let fd = consumer.descriptor().unwrap();
@@ -1015,8 +1017,8 @@ fn polling_with_a_descriptor() {
 
 #[test]
 fn as_many_handlers_as_asked_for_and_in_order_by_key() {
-    let server = Server::start();
-    let keep = Manager::open_config(&Config::new().url(server.unix_url()).workers(4)).unwrap();
+    let server = Home::start();
+    let keep = Manager::open_config(&Config::new().url(server.url()).workers(4)).unwrap();
     let total = 200;
     let messages: Vec<Message> = (0..total)
         .map(|n| Message::new("n", &serde_json::json!({"who": n % 7, "n": n})).unwrap())
@@ -1056,7 +1058,7 @@ fn as_many_handlers_as_asked_for_and_in_order_by_key() {
 
 #[test]
 fn senders_check_what_they_are_given() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server);
     let sender = keep
         .sender()
@@ -1125,7 +1127,7 @@ fn senders_check_what_they_are_given() {
 
 #[test]
 fn ids_from_the_future_are_consumed_and_cleaned_up_like_others() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server);
     for id in ["5-1", "9999999999999-1", "18446744073709551614-7"] {
         let _: String = server.ask(&["XADD", "orders", id, "name", "n", "body", "1"]);
@@ -1141,8 +1143,8 @@ fn ids_from_the_future_are_consumed_and_cleaned_up_like_others() {
 
 #[test]
 fn a_message_that_is_too_large_is_put_away_and_holds_up_nothing() {
-    let server = Server::start();
-    let keep = Manager::open(&format!("{}?max_reply_bytes=1048576", server.unix_url())).unwrap();
+    let server = Home::start();
+    let keep = Manager::open(&server.url_with("max_reply_bytes=1048576")).unwrap();
     send(&keep, "orders", 0..10);
     let large = format!("\"{}\"", "x".repeat(3 << 20));
     let _: String = server.ask(&["XADD", "orders", "*", "name", "large", "body", &large]);
@@ -1168,7 +1170,7 @@ fn a_message_that_is_too_large_is_put_away_and_holds_up_nothing() {
 
 #[test]
 fn registrations_are_checked() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server);
     let handler = |_: &Received| Ok::<(), String>(());
     let told = |consumer: Consumer, named: &str| {
@@ -1205,7 +1207,7 @@ fn registrations_are_checked() {
 
 #[test]
 fn statistics_tell_lag_and_pending() {
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server);
     send(&keep, "orders", 0..5);
     let consumer = keep
@@ -1246,7 +1248,7 @@ fn closing_the_manager_ends_its_consumers() {
     if !alone("closing_the_manager_ends_its_consumers") {
         return;
     }
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server);
     let seen = Seen::default();
     let started = keep
@@ -1293,7 +1295,7 @@ fn a_fork_may_send_and_makes_consumers_of_its_own() {
     if !alone("a_fork_may_send_and_makes_consumers_of_its_own") {
         return;
     }
-    let server = Server::start();
+    let server = Home::start();
     let keep = open(&server);
     let sender = keep.sender().register_channel("orders");
     let seen = Seen::default();

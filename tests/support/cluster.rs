@@ -1,7 +1,7 @@
 //! A cluster of six real servers: three primaries, each with a replica.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::Value;
@@ -13,13 +13,31 @@ use super::wait::wait_until;
 const AGREEMENT: Duration = Duration::from_secs(60);
 
 /// Held by whoever has a cluster, or sentinels: six servers at a time are enough for a small machine.
-pub(super) struct Turn(#[allow(dead_code)] MutexGuard<'static, ()>);
+pub(super) struct Turn(());
+
+static TAKEN: Mutex<bool> = Mutex::new(false);
+static FREE: Condvar = Condvar::new();
 
 impl Turn {
     pub(super) fn take() -> Turn {
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        Turn(ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut taken = is_taken();
+        while *taken {
+            taken = FREE.wait(taken).unwrap_or_else(PoisonError::into_inner);
+        }
+        *taken = true;
+        Turn(())
     }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *is_taken() = false;
+        FREE.notify_one();
+    }
+}
+
+fn is_taken() -> MutexGuard<'static, bool> {
+    TAKEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub struct Cluster {
@@ -36,13 +54,18 @@ impl Cluster {
 
     /// With options for each node, as on the command line.
     pub fn with(options: &[&str]) -> Cluster {
+        Cluster::of(6, options)
+    }
+
+    /// Three primaries, and as many replicas as there are nodes beyond that.
+    pub fn of(count: usize, options: &[&str]) -> Cluster {
         let turn = Turn::take();
         let mut all = vec!["--cluster-node-timeout", "1000"];
         all.extend(["--repl-diskless-sync-delay", "0"]);
         // A replica takes part in an election however long it has been out of touch.
         all.extend(["--cluster-replica-validity-factor", "0"]);
         all.extend(options);
-        let nodes = (0..6)
+        let nodes = (0..count)
             .map(|_| Server::of(Role::ClusterNode, &all, ""))
             .collect();
         let cluster = Cluster { nodes, _turn: turn };

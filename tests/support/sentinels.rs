@@ -23,24 +23,30 @@ impl Sentinels {
 
     /// With options for the nodes, as on the command line, and lines for the configuration of the sentinels.
     pub fn with(options: &[&str], lines: &str) -> Sentinels {
+        Sentinels::of(3, 3, options, lines)
+    }
+
+    /// So many sentinels over so many nodes.
+    pub fn of(watch: usize, count: usize, options: &[&str], lines: &str) -> Sentinels {
         let turn = Turn::take();
         let mut all = vec!["--repl-diskless-sync-delay", "0"];
         all.extend(["--repl-ping-replica-period", "1"]);
         all.extend(options);
-        let nodes: Vec<Server> = (0..3).map(|_| Server::with(&all)).collect();
+        let nodes: Vec<Server> = (0..count).map(|_| Server::with(&all)).collect();
         let primary = nodes[0].port();
         for replica in &nodes[1..] {
             replica.ask::<()>(&["REPLICAOF", "127.0.0.1", &primary.to_string()]);
         }
         let follow = |node: &Server| node.info("replication", "master_link_status") == "up";
         wait_until(AGREEMENT, || nodes[1..].iter().all(follow));
+        let quorum = watch / 2 + 1;
         let config = format!(
-            "sentinel monitor mymaster 127.0.0.1 {primary} 2\n\
+            "sentinel monitor mymaster 127.0.0.1 {primary} {quorum}\n\
              sentinel down-after-milliseconds mymaster 500\n\
              sentinel failover-timeout mymaster 3000\n\
              sentinel parallel-syncs mymaster 2\n{lines}\n"
         );
-        let sentinels = (0..3)
+        let sentinels = (0..watch)
             .map(|_| Server::of(Role::Sentinel, &[], &config))
             .collect();
         let it = Sentinels {

@@ -188,32 +188,45 @@ impl Server {
         }
         let info = info.set_redis_settings(settings);
         let client = redis::Client::open(info).expect("a url of ours");
-        let mut connection = client
-            .get_connection_with_timeout(PATIENCE)
-            .expect("a connection for the test itself");
-        connection
-            .set_read_timeout(Some(PATIENCE))
-            .expect("a timeout");
-        connection
-            .set_write_timeout(Some(PATIENCE))
-            .expect("a timeout");
-        let id = redis::cmd("CLIENT")
-            .arg("ID")
-            .query(&mut connection)
-            .expect("CLIENT ID");
+        let dial = || -> redis::RedisResult<(i64, redis::Connection)> {
+            let mut connection = client.get_connection_with_timeout(PATIENCE)?;
+            connection.set_read_timeout(Some(PATIENCE))?;
+            connection.set_write_timeout(Some(PATIENCE))?;
+            let id = redis::cmd("CLIENT").arg("ID").query(&mut connection)?;
+            Ok((id, connection))
+        };
+        // A server that is being demoted cuts its clients off.
+        let mut last = None;
+        let (id, connection) = (0..5)
+            .find_map(|_| dial().map_err(|error| last = Some(error)).ok())
+            .unwrap_or_else(|| panic!("a connection for the test itself: {last:?}"));
         self.admins.lock().expect("no panic inside").push(id);
         connection
     }
 
-    /// One question on a connection of its own: `server.ask::<i64>(&["DBSIZE"])`.
+    /// One question on a connection of its own: `server.ask::<i64>(&["DBSIZE"])`. Asked again where the server cuts its
+    /// clients off, as one that is being demoted does: so a question that may be asked twice.
     #[track_caller]
     pub fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
-        let mut command = redis::Cmd::new();
-        command.arg(words);
-        match command.query(&mut self.admin()) {
+        match self.try_ask(words) {
             Ok(answer) => answer,
             Err(error) => panic!("{words:?}: {error}"),
         }
+    }
+
+    pub fn try_ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
+        let mut command = redis::Cmd::new();
+        command.arg(words);
+        let mut answer = command.query(&mut self.admin());
+        for _ in 0..5 {
+            match &answer {
+                Err(error) if error.is_io_error() && !error.is_timeout() => {
+                    answer = command.query(&mut self.admin());
+                }
+                _ => break,
+            }
+        }
+        answer
     }
 
     /// A field of INFO; empty when the server does not have it.
