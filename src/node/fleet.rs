@@ -10,6 +10,7 @@ use crate::fork::lock;
 use crate::node::Node;
 use crate::node::condition::State;
 use crate::node::health::{Health, Watch};
+use crate::node::lines::Callers;
 use crate::node::reaper::Reaper;
 use crate::node::residents::Residents;
 use crate::node::roll::Roll;
@@ -22,6 +23,7 @@ pub(crate) struct Fleet {
     resolver: Arc<Resolver>,
     slot_maker: Arc<SlotMaker>,
     watch: Arc<Watch>,
+    callers: Arc<Callers>,
     nodes: Arc<Roll>,
     adding: Mutex<()>,
     /// Nodes that have gone, some of which are still in use.
@@ -42,6 +44,7 @@ impl Fleet {
             resolver: Arc::default(),
             slot_maker: SlotMaker::shared(),
             watch: Arc::default(),
+            callers: Arc::default(),
             nodes: Arc::default(),
             adding: Mutex::new(()),
             gone: Mutex::default(),
@@ -138,6 +141,7 @@ impl Fleet {
             &self.resolver,
             &self.slot_maker,
             &self.watch,
+            &self.callers,
         )
     }
 

@@ -5,6 +5,7 @@
 //! writes. Where the lines are stuck, whatever the pool can do.
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -37,12 +38,17 @@ const FAR: Duration = Duration::from_millis(1);
 pub(crate) struct Lines {
     all: Box<[SharedLine]>,
     /// Callers of single commands, by whichever way.
-    inside: AtomicUsize,
+    callers: Arc<Callers>,
     pace: Pace,
     pub(crate) courtesy: Courtesy,
     /// Calls that went by the pool.
     pub(crate) by_pool: Counter,
 }
+
+/// How many callers are under way, at all nodes of a manager together: those of a cluster's nodes share one machine's
+/// processors as well.
+#[derive(Default)]
+pub(crate) struct Callers(AtomicUsize);
 
 /// How long a batch usually takes, in nanoseconds.
 #[derive(Default)]
@@ -67,14 +73,14 @@ impl Pace {
 }
 
 impl Lines {
-    pub(crate) fn new(count: usize) -> Lines {
+    pub(crate) fn new(count: usize, callers: &Arc<Callers>) -> Lines {
         let new = |_| SharedLine {
             line: Line::new(Slot::empty()),
             counters: PoolCounters::default(),
         };
         Lines {
             all: (0..count).map(new).collect(),
-            inside: AtomicUsize::new(0),
+            callers: callers.clone(),
             pace: Pace::default(),
             courtesy: Courtesy::new(),
             by_pool: Counter::default(),
@@ -96,10 +102,10 @@ impl Lines {
 
     /// A caller is here as long as it keeps this.
     pub(crate) fn count_in(&self) -> Inside<'_> {
-        let before = self.inside.fetch_add(1, Ordering::Relaxed);
+        let before = self.callers.0.fetch_add(1, Ordering::Relaxed);
         Inside {
-            lines: self,
-            callers: before + 1,
+            all: &self.callers,
+            count: before + 1,
         }
     }
 
@@ -118,7 +124,7 @@ impl Lines {
 
     /// Whether a connection that the pool has to spare is better than a seat on a line.
     pub(crate) fn prefer_spare(&self, inside: &Inside<'_>) -> bool {
-        inside.callers <= FEW || self.pace.usual() >= FAR
+        inside.count <= FEW || self.pace.usual() >= FAR
     }
 
     /// A seat on a line that is not stuck.
@@ -209,14 +215,14 @@ impl Lines {
 
 /// One caller under way.
 pub(crate) struct Inside<'a> {
-    lines: &'a Lines,
+    all: &'a Callers,
     /// How many there were when it came.
-    callers: usize,
+    count: usize,
 }
 
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
-        self.lines.inside.fetch_sub(1, Ordering::Relaxed);
+        self.all.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -34,8 +34,8 @@ use crate::transport::{Connection, Dialer, Lifeline, Reached, Reply, Resolver};
 pub(crate) use condition::{Condition, State};
 pub(crate) use fleet::Fleet;
 use health::Watch;
-use lines::Lines;
 pub(crate) use lines::SharedLine;
+use lines::{Callers, Lines};
 use listener::Listener;
 use permits::{Entry, Permits};
 pub(crate) use pool::Pool;
@@ -76,6 +76,7 @@ impl Node {
         resolver: &Arc<Resolver>,
         slot_maker: &Arc<SlotMaker>,
         watch: &Arc<Watch>,
+        callers: &Arc<Callers>,
     ) -> Result<Node> {
         let name: Arc<str> = endpoint.address.to_string().into();
         let slots = settings.pools_per_node * settings.max_connections;
@@ -98,7 +99,7 @@ impl Node {
             name,
             pools,
             permits,
-            lines: Lines::new(settings.shared_lines),
+            lines: Lines::new(settings.shared_lines, callers),
             dialer,
             watch: watch.clone(),
             generation: AtomicU64::new(1),
