@@ -2,8 +2,8 @@
 
 mod support;
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -314,6 +314,49 @@ fn graceful_failovers_are_not_noticed() {
 #[ignore = "long: make soak"]
 fn twenty_graceful_failovers_are_not_noticed() {
     graceful(20);
+}
+
+/// Held through the failover, or told that it was lost; never one who believes it while another has it.
+fn a_lock_through(keep: &Manager, fail_over: impl FnOnce()) {
+    let lost = Arc::new(AtomicBool::new(false));
+    let told = lost.clone();
+    let lease = Duration::from_secs(2);
+    let lock = keep.lock("report").lease(lease);
+    let held = lock
+        .clone()
+        .on_lost(move |_| told.store(true, Ordering::SeqCst))
+        .acquire(PATIENCE)
+        .unwrap();
+    fail_over();
+    let end = Instant::now() + lease * 3 / 2;
+    let mut other = None;
+    while Instant::now() < end && other.is_none() {
+        other = lock.try_acquire().ok().flatten();
+        thread::sleep(Duration::from_millis(20));
+    }
+    if let Some(other) = &other {
+        assert!(other.fence() > held.fence());
+        // The next renewal finds out.
+        wait_until(lease, || lost.load(Ordering::SeqCst));
+    }
+    println!(
+        "held: {}, lost: {}",
+        held.is_held(),
+        lost.load(Ordering::SeqCst)
+    );
+    assert_ne!(held.is_held(), lost.load(Ordering::SeqCst));
+}
+
+#[test]
+fn a_lock_is_held_through_a_failover_or_told_to_be_lost() {
+    let mut all = Sentinels::start();
+    let keep = open(&all);
+    a_lock_through(&keep, || {
+        all.fail_over();
+    });
+    all.settle();
+    let primary = all.primary();
+    a_lock_through(&keep, || all.nodes[primary].kill());
 }
 
 #[test]

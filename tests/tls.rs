@@ -9,7 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use redkeep::{Config, Error, ErrorKind, Manager, Outcome};
-use support::{Authority, Fault, PATIENCE, Proxy, Server, Way, alone, descriptors, wait_until};
+use support::{
+    Authority, Cluster, Fault, PATIENCE, Proxy, Sentinels, Server, Way, alone, descriptors,
+    wait_until,
+};
 
 /// As in tests/deadlines.rs.
 const MARGIN: Duration = Duration::from_millis(400);
@@ -445,6 +448,83 @@ fn a_node_that_is_added_speaks_tls_by_its_url() {
     let mut one = keep.get_client(&server.tls_url()).unwrap();
     let _: () = one.command(("SET", "here", 1)).unwrap();
     assert_eq!(server.ask::<i64>(&["EXISTS", "here"]), 1);
+}
+
+#[test]
+fn clusters_and_sentinels_speak_it_too() {
+    let authority = Authority::new();
+    authority.issue("server", "DNS:localhost,IP:127.0.0.1", 30);
+    let files = authority.server("server", "no");
+    let with = |more: [&'static str; 2]| -> Vec<&str> {
+        files.iter().map(String::as_str).chain(more).collect()
+    };
+    let cluster = Cluster::of(3, &with(["--tls-cluster", "yes"]));
+    let keep = open(trusting(&authority, &cluster.url()));
+    let keys: Vec<String> = (0..60).map(|i| format!("key{i}")).collect();
+    keep.mset(keys.iter().map(|key| (key, 1))).unwrap();
+    assert_eq!(keep.mget::<i64>(&keys).unwrap(), [Some(1); 60]);
+    let at = support::slot(&keys[0]);
+    let from = cluster.primary_of(at);
+    let over: i64 = (cluster.nodes.iter())
+        .map(|node| node.ask::<i64>(&["DBSIZE"]))
+        .sum();
+    assert_eq!(over, 60);
+    // What a redirection names is reached by TLS as well.
+    cluster.begin_to_move(at, from, (from + 1) % 3);
+    keep.set(format!("{{{}}}new", keys[0]), 2).unwrap();
+    assert_eq!(
+        keep.get::<i64>(format!("{{{}}}new", keys[0])).unwrap(),
+        Some(2)
+    );
+    let plain = Config::new().url(cluster.url());
+    says(&refused(plain), ErrorKind::Tls, "tls_ca");
+    drop((keep, cluster));
+
+    let all = Sentinels::of(1, 1, &with(["--tls-replication", "yes"]), "");
+    let keep = open(trusting(&authority, &all.url()));
+    keep.set("a", 1).unwrap();
+    assert_eq!(keep.get::<i64>("a").unwrap(), Some(1));
+    says(
+        &refused(Config::new().url(all.url())),
+        ErrorKind::Tls,
+        "tls_ca",
+    );
+}
+
+#[test]
+fn a_forked_child_has_connections_of_its_own() {
+    if !alone("a_forked_child_has_connections_of_its_own") {
+        return;
+    }
+    let (authority, server) = served(&[]);
+    let keep = open(trusting(&authority, &server.tls_url()));
+    keep.set("a", 1).unwrap();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (keep, over) = (&keep, &over);
+        for t in 0..2 {
+            scope.spawn(move || {
+                let mut n = 0;
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    n += 1;
+                    assert_eq!(keep.incr(format!("n{t}"), 1).unwrap(), n);
+                }
+            });
+        }
+        let fine = (0..10).all(|_| {
+            // SAFETY: the child makes a few calls and ends by _exit.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                let fine = (0..20).all(|_| matches!(keep.get::<i64>("a"), Ok(Some(1))));
+                unsafe { libc::_exit(if fine { 0 } else { 1 }) };
+            }
+            let mut status = -1;
+            // SAFETY: our own child, and a live place for its status.
+            unsafe { libc::waitpid(child, &mut status, 0) == child && status == 0 }
+        });
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(fine);
+    });
 }
 
 #[test]

@@ -1,5 +1,10 @@
 /* TLS by properties: an authority of one's own, a client's certificate, and refusals that say why. */
 #include "keep.h"
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 static char path[512];
 
@@ -92,6 +97,68 @@ static void refusals(void)
     refused(config, RK_ERR_TLS, "tls_ca");
 }
 
+/* Something on a port that is no TLS server: it says `words` to whoever comes, or hangs up if there are none. */
+struct peer {
+    pthread_t thread;
+    int listener;
+    const char *words;
+};
+
+static void *serve(void *arg)
+{
+    struct peer *peer = arg;
+    char greeting[4096];
+    int fd;
+
+    while ((fd = accept(peer->listener, NULL, NULL)) >= 0) {
+        /* Unread bytes would turn the end into a reset. */
+        CHECK(read(fd, greeting, sizeof greeting) > 0);
+        if (peer->words)
+            CHECK(write(fd, peer->words, strlen(peer->words)) > 0);
+        close(fd);
+    }
+    return NULL;
+}
+
+static rk_config *config_for_peer(struct peer *peer)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    socklen_t len = sizeof address;
+    char url[64];
+
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    peer->listener = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(peer->listener >= 0);
+    CHECK(bind(peer->listener, (struct sockaddr *)&address, sizeof address) == 0);
+    CHECK(listen(peer->listener, 8) == 0);
+    CHECK(getsockname(peer->listener, (struct sockaddr *)&address, &len) == 0);
+    snprintf(url, sizeof url, "rediss://127.0.0.1:%d", ntohs(address.sin_port));
+    return config_for(url);
+}
+
+static void no_tls_there(const char *words, rk_status status, const char *text)
+{
+    struct peer peer = {.words = words};
+    rk_config *config = config_for_peer(&peer);
+
+    CHECK(pthread_create(&peer.thread, NULL, serve, &peer) == 0);
+    refused(config, status, text);
+    shutdown(peer.listener, SHUT_RDWR);
+    pthread_join(peer.thread, NULL);
+    close(peer.listener);
+}
+
+static void silence(void)
+{
+    struct peer peer = {0};
+    rk_config *config = config_for_peer(&peer);
+
+    /* The system accepts, and nobody answers. */
+    OK(rk_config_set(config, "command_timeout", "300ms", &err));
+    refused(config, RK_ERR_TIMEOUT, "the TLS handshake was not over in time");
+    close(peer.listener);
+}
+
 static void unusable(const char *name, const char *value, const char *other, const char *other_value)
 {
     rk_config *config = trusting();
@@ -112,6 +179,9 @@ int main(void)
 {
     talks();
     refusals();
+    no_tls_there("-ERR what is this\r\n", RK_ERR_TLS, "may not speak TLS on this port");
+    no_tls_there(NULL, RK_ERR_IO, "in the middle of the TLS handshake");
+    silence();
     unusable("tls_ca", "nowhere", NULL, NULL);
     unusable("tls_ca", "server.key", NULL, NULL);
     unusable("tls_key", "server.key", "tls_cert", "client.crt");

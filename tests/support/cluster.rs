@@ -122,8 +122,13 @@ impl Cluster {
 
     /// `redis+cluster://` with the first three as seeds.
     pub fn url(&self) -> String {
-        let seeds: Vec<String> = self.nodes[..3].iter().map(Server::address).collect();
-        format!("redis+cluster://{}", seeds.join(","))
+        let seeds: Vec<String> = self.nodes[..3].iter().map(Server::best_address).collect();
+        let tls = if self.nodes[0].port() == self.nodes[0].best_port() {
+            ""
+        } else {
+            "s"
+        };
+        format!("redis{tls}+cluster://{}", seeds.join(","))
     }
 
     /// The number of the primary of a slot, by what the first living node says.

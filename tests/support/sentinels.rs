@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::cluster::Turn;
-use super::server::{Role, Server};
+use super::server::{Role, Server, speaks_tls};
 use super::wait::wait_until;
 
 const AGREEMENT: Duration = Duration::from_secs(60);
@@ -33,12 +33,13 @@ impl Sentinels {
         all.extend(["--repl-ping-replica-period", "1"]);
         all.extend(options);
         let nodes: Vec<Server> = (0..count).map(|_| Server::with(&all)).collect();
-        let primary = nodes[0].port();
+        let primary = nodes[0].best_port();
         for replica in &nodes[1..] {
             replica.ask::<()>(&["REPLICAOF", "127.0.0.1", &primary.to_string()]);
         }
         let follow = |node: &Server| node.info("replication", "master_link_status") == "up";
         wait_until(AGREEMENT, || nodes[1..].iter().all(follow));
+        let own: &[&str] = if speaks_tls(options) { options } else { &[] };
         let quorum = watch / 2 + 1;
         let config = format!(
             "sentinel monitor mymaster 127.0.0.1 {primary} {quorum}\n\
@@ -47,7 +48,7 @@ impl Sentinels {
              sentinel parallel-syncs mymaster 2\n{lines}\n"
         );
         let sentinels = (0..watch)
-            .map(|_| Server::of(Role::Sentinel, &[], &config))
+            .map(|_| Server::of(Role::Sentinel, own, &config))
             .collect();
         let it = Sentinels {
             sentinels,
@@ -79,7 +80,7 @@ impl Sentinels {
                 })
                 && self.nodes.iter().filter(|one| one.runs()).all(|node| {
                     match node.info("replication", "role").as_str() {
-                        "master" => node.port() == primaries[0],
+                        "master" => node.best_port() == primaries[0],
                         _ => {
                             node.info("replication", "master_port") == primaries[0].to_string()
                                 && node.info("replication", "master_link_status") == "up"
@@ -91,8 +92,13 @@ impl Sentinels {
 
     /// `redis+sentinel://` with all three.
     pub fn url(&self) -> String {
-        let all: Vec<String> = self.sentinels.iter().map(Server::address).collect();
-        format!("redis+sentinel://{}/mymaster", all.join(","))
+        let all: Vec<String> = self.sentinels.iter().map(Server::best_address).collect();
+        let tls = if self.nodes[0].port() == self.nodes[0].best_port() {
+            ""
+        } else {
+            "s"
+        };
+        format!("redis{tls}+sentinel://{}/mymaster", all.join(","))
     }
 
     /// The number of the primary, by what the first sentinel that runs says.

@@ -51,15 +51,12 @@ impl Server {
     pub fn with_tls(files: &[String], options: &[&str]) -> Server {
         let mut all: Vec<&str> = files.iter().map(String::as_str).collect();
         all.extend(options);
-        Server::on_ports(Role::Plain, &all, "", true)
+        Server::of(Role::Plain, &all, "")
     }
 
     /// `config` is written to `sentinel.conf`, which only sentinels read.
     pub(super) fn of(role: Role, options: &[&str], config: &str) -> Server {
-        Server::on_ports(role, options, config, false)
-    }
-
-    fn on_ports(role: Role, options: &[&str], config: &str, tls: bool) -> Server {
+        let tls = speaks_tls(options);
         let mut server = Server {
             folder: new_folder(),
             port: 0,
@@ -102,6 +99,15 @@ impl Server {
 
     pub fn tls_port(&self) -> u16 {
         self.tls_port.expect("a server that speaks TLS")
+    }
+
+    /// The port for TLS where it speaks that, and otherwise the plain one.
+    pub fn best_port(&self) -> u16 {
+        self.tls_port.unwrap_or(self.port)
+    }
+
+    pub fn best_address(&self) -> String {
+        format!("127.0.0.1:{}", self.best_port())
     }
 
     /// `rediss://localhost:port`.
@@ -357,6 +363,10 @@ impl Drop for Server {
         self.kill();
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+pub(super) fn speaks_tls(options: &[&str]) -> bool {
+    options.contains(&"--tls-cert-file")
 }
 
 fn exited(child: &mut Child) -> Option<ExitStatus> {
