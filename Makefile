@@ -80,7 +80,7 @@ test-rust: setup ## the unit, integration and documentation tests
 # that is the same for every feature; `make soak` runs all of them.
 test-topologies: setup-tests ## the features' tests once more: on a cluster, behind a sentinel, over TLS
 	./tests/topologies.sh cluster
-	./tests/topologies.sh sentinel tls -- locks pubsub scripts
+	./tests/topologies.sh sentinel tls -- pubsub scripts sessions
 
 test-c: setup-tests ## the C tests, plain, under valgrind and with AddressSanitizer
 	./tests/c/run.sh

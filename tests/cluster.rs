@@ -282,7 +282,7 @@ fn status(cluster: &Cluster, keep: &Manager) {
 
 #[test]
 fn a_node_of_its_own_beside_a_cluster_lives_and_dies_for_itself() {
-    let cluster = Cluster::start();
+    let cluster = Cluster::small();
     let keep = open(&cluster);
     let mut other = Server::start();
     keep.add_node_pool(&other.url()).unwrap();
@@ -314,7 +314,7 @@ fn a_node_of_its_own_beside_a_cluster_lives_and_dies_for_itself() {
 
 #[test]
 fn commands_follow_slots_that_move() {
-    let cluster = Cluster::start();
+    let cluster = Cluster::small();
     let keep = open(&cluster);
     let key = key_in(0..1000, "key");
     let (at, pair) = (slot(&key), format!("{{{key}}}2"));
@@ -376,7 +376,7 @@ fn commands_follow_slots_that_move() {
 
 #[test]
 fn a_walk_sees_what_moves_under_it() {
-    let cluster = Cluster::start();
+    let cluster = Cluster::small();
     let keep = open(&cluster);
     let keys: Vec<String> = (0..3000).map(|i| format!("walk{i}")).collect();
     keep.mset(keys.iter().map(|key| (key, 1))).unwrap();
@@ -641,7 +641,7 @@ fn each_killed_primary_is_felt_in_its_own_slots_alone() {
 }
 
 fn resharding(slots: u16, times: usize) {
-    let cluster = Cluster::start();
+    let cluster = Cluster::small();
     let keep = open(&cluster);
     let keys: Vec<String> = (0..4)
         .map(|i| key_in(i * 20..i * 20 + 20, "moving"))
@@ -704,7 +704,7 @@ fn resharding_a_thousand_slots_ten_times_is_not_noticed() {
 
 #[test]
 fn a_frozen_node_holds_up_its_own_callers_to_their_deadline_and_nobody_else() {
-    let cluster = Cluster::with(&["--cluster-node-timeout", "60000"]);
+    let cluster = Cluster::of(3, &["--cluster-node-timeout", "60000"]);
     let keep = open(&cluster);
     let [a, b, c] = one_each("frozen");
     keep.mset([(&a, 1), (&b, 1), (&c, 1)]).unwrap();
@@ -755,7 +755,7 @@ fn a_frozen_node_holds_up_its_own_callers_to_their_deadline_and_nobody_else() {
 
 #[test]
 fn a_cluster_that_is_down_is_waited_for_within_the_deadline() {
-    let cluster = Cluster::start();
+    let cluster = Cluster::small();
     let keep = open(&cluster);
     let key = key_in(0..100, "down");
     keep.set(&key, 1).unwrap();
@@ -927,7 +927,7 @@ fn a_cluster_url_at_a_single_server_and_the_reverse_are_told() {
     assert!(!keep.initialize());
     assert!(!keep.health_check(None).unwrap().healthy);
 
-    let cluster = Cluster::start();
+    let cluster = Cluster::small();
     let keep = Manager::open(&cluster.nodes[0].url()).unwrap();
     let key = key_in(16000..16384, "key");
     let error = keep.get::<String>(&key).unwrap_err();
@@ -943,7 +943,7 @@ fn a_cluster_url_at_a_single_server_and_the_reverse_are_told() {
 
 #[test]
 fn seeds_that_do_not_answer_are_passed_over() {
-    let cluster = Cluster::start();
+    let cluster = Cluster::small();
     let hole = support::Proxy::to(cluster.nodes[0].address());
     hole.set(support::Way::Both, support::Fault::BlackHole);
     let seeds = format!(
@@ -982,7 +982,7 @@ fn seeds_that_do_not_answer_are_passed_over() {
 
 #[test]
 fn a_thousand_redirections_make_few_rounds() {
-    let cluster = Cluster::start();
+    let cluster = Cluster::small();
     let keep = with(&cluster, |config| config.max_connections(16));
     let keys: Vec<String> = (0..64).map(|i| format!("{{storm}}{i}")).collect();
     keep.mset(keys.iter().map(|key| (key, 1))).unwrap();
@@ -1017,7 +1017,7 @@ fn a_forked_child_and_a_closed_manager() {
     if !support::alone("a_forked_child_and_a_closed_manager") {
         return;
     }
-    let cluster = Cluster::start();
+    let cluster = Cluster::small();
     let keep = open(&cluster);
     let keys = one_each("fork");
     for key in &keys {

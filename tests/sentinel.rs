@@ -291,8 +291,11 @@ fn graceful(times: usize) {
             let begun = Instant::now();
             let next = all.fail_over();
             println!("round {round}: node {next} after {:?}", begun.elapsed());
-            all.settle();
-            println!("round {round}: settled after {:?}", begun.elapsed());
+            // The sentinels look at the nodes every ten seconds, and that is before the next failover.
+            if round + 1 < times {
+                all.settle();
+                println!("round {round}: settled after {:?}", begun.elapsed());
+            }
         }
     });
     assert_eq!(
@@ -351,10 +354,6 @@ fn a_lock_through(keep: &Manager, fail_over: impl FnOnce()) {
 fn a_lock_is_held_through_a_failover_or_told_to_be_lost() {
     let mut all = Sentinels::start();
     let keep = open(&all);
-    a_lock_through(&keep, || {
-        all.fail_over();
-    });
-    all.settle();
     let primary = all.primary();
     a_lock_through(&keep, || all.nodes[primary].kill());
 }

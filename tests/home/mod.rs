@@ -109,7 +109,7 @@ impl Home {
 impl Shared {
     fn start(topology: &str) -> Shared {
         let kind = match topology {
-            "cluster" => Kind::Cluster(Cluster::of(3, &[])),
+            "cluster" => Kind::Cluster(Cluster::small()),
             "sentinel" => Kind::Sentinel(Sentinels::of(1, 1, &[], "")),
             "tls" => {
                 let authority = Authority::new();

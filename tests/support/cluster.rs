@@ -52,6 +52,11 @@ impl Cluster {
         Cluster::with(&[])
     }
 
+    /// Three primaries without replicas: it is there in a third of the time.
+    pub fn small() -> Cluster {
+        Cluster::of(3, &[])
+    }
+
     /// With options for each node, as on the command line.
     pub fn with(options: &[&str]) -> Cluster {
         Cluster::of(6, options)
