@@ -116,7 +116,7 @@ bench-streams: ## streams beside hand-written hiredis loops (QUICK=1: a short ru
 	./benches/streams.sh '$(BENCH)'
 
 soak-streams: setup ## streams while consumers and the server are killed, and ten million messages; takes long
-	$(CARGO) test --release --test streams_deaths -- --include-ignored --nocapture --test-threads=1
+	$(CARGO) test --release --test streams_deaths --test streams_long --test streams_moves -- --include-ignored --nocapture --test-threads=1
 
 clean: ## remove what was built
 	$(CARGO) clean

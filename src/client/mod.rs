@@ -39,7 +39,7 @@ pub use pipeline::{Pipeline, Replies};
 pub use scan::Scan;
 pub(crate) use scratch::Scratch;
 pub use script::Script;
-use spread::Spread;
+pub(crate) use spread::Spread;
 pub use transaction::Transaction;
 
 /// Sends commands. Cheap to clone, and used from any number of threads at once: a handle for those parts of a

@@ -14,7 +14,7 @@ use crate::topology::slot;
 use crate::transport::{Entry, Kind, Reply, command};
 
 #[derive(Default)]
-pub(super) struct Spread<'a> {
+pub(crate) struct Spread<'a> {
     pieces: Vec<Piece<'a>>,
     commands: Vec<Command>,
 }
@@ -78,7 +78,7 @@ pub(super) fn look_up(
 
 impl<'a> Spread<'a> {
     /// A command of which it is known that it has one key at most.
-    pub(super) fn add_plain(&mut self, bytes: &'a [u8], class: Class, key: Option<&'a [u8]>) {
+    pub(crate) fn add_plain(&mut self, bytes: &'a [u8], class: Class, key: Option<&'a [u8]>) {
         let at = self.pieces.len();
         self.pieces.push(Piece {
             bytes: bytes.into(),
@@ -164,7 +164,7 @@ impl<'a> Spread<'a> {
 
     /// Sends everything, and makes of the answers one array, an element a command. On an error, `outcomes` tells what
     /// became of each command; none of one that was answered.
-    pub(super) fn run(
+    pub(crate) fn run(
         &self,
         dispatch: &Dispatch,
         started: Instant,

@@ -303,6 +303,21 @@ impl Dispatch {
         error.kind() == UnknownNode && !named && !self.topology.map().has(node)
     }
 
+    /// What a feature met with on a connection of its own: the map is looked at where it may have changed, and where the
+    /// node is no primary any more, its connections are stale.
+    pub(crate) fn met(&self, node: &Arc<Node>, error: &Error) {
+        self.lost(node, error, Route::Key(None));
+        if error.kind() == ErrorKind::ReadOnly {
+            node.purge();
+            self.topology.doubt();
+        }
+    }
+
+    /// Where a server's answer on such a connection leads, if it does: to another node.
+    pub(crate) fn sent_on(&self, node: &Node, error: &Error) -> Result<Option<Arc<Node>>> {
+        self.redirected(node, error, Route::Key(None))
+    }
+
     /// Where the server's answer sends the command, if it does, and the command may go there.
     fn redirected(
         &self,

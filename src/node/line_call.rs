@@ -250,13 +250,11 @@ impl<'a> Leading<'a> {
     ) -> Result<()> {
         let (node, counters) = (self.node, &self.shared.counters);
         let slot = self.wire.as_mut().expect("there until the end");
-        let result = node
-            .ready(counters, slot, started, deadline)
-            .and_then(|()| {
-                node.with_open(counters, slot, |connection| {
-                    connection.call(request, reply, deadline)
-                })
-            });
+        let result = node.ready(counters, slot, started, deadline).and_then(|_| {
+            node.with_open(counters, slot, |connection| {
+                connection.call(request, reply, deadline)
+            })
+        });
         if result.is_ok() {
             let time = slot.used.saturating_duration_since(started);
             node.lines.took(time);

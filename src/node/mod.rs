@@ -189,20 +189,20 @@ impl Node {
             .expect("an endless search ends only with a slot")
     }
 
-    /// Makes sure that the slot holds a connection that can be used.
+    /// Makes sure that the slot holds a connection that can be used. True if it is a new one.
     fn ready(
         &self,
         counters: &PoolCounters,
         slot: &mut Slot,
         now: Instant,
         deadline: Deadline,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let generation = self.generation.load(Ordering::Acquire);
         let current = slot.is_current(generation, now);
         let trusted = slot.idle_for(now) <= TRUSTED && self.age(slot.used) >= self.last_loss();
         if let Some(connection) = &mut slot.connection {
             if current && (trusted || answers(connection, deadline)) {
-                return Ok(());
+                return Ok(false);
             }
             if current {
                 self.lost_one();
@@ -218,7 +218,7 @@ impl Node {
             // Up to a tenth less, so that connections opened together do not end together.
             now + clock::between(age - age / 10, age)
         });
-        Ok(())
+        Ok(true)
     }
 
     /// Works on the slot's connection, which is closed where that fails.
@@ -530,12 +530,12 @@ impl<N: Deref<Target = Node>> Held<N> {
         &self.node
     }
 
-    /// Opens the connection now, if it is not open yet.
-    pub(crate) fn open(&mut self, deadline: Deadline) -> Result<()> {
+    /// Opens the connection now, if it is not open yet, or can no longer be used. True if it is a new one.
+    pub(crate) fn open(&mut self, deadline: Deadline) -> Result<bool> {
         self.ready(Instant::now(), deadline)
     }
 
-    fn ready(&mut self, now: Instant, deadline: Deadline) -> Result<()> {
+    fn ready(&mut self, now: Instant, deadline: Deadline) -> Result<bool> {
         let counters = &self.node.pools[self.pool].counters;
         let slot = self.slot.as_mut().expect("given back only by drop");
         self.node.ready(counters, slot, now, deadline)

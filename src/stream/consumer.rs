@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::os::fd::BorrowedFd;
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -11,20 +11,17 @@ use crate::client::Client;
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::lock;
-use crate::node::Node;
 use crate::stream::channel::{Channel, Handler};
-use crate::stream::duty::{self, Channels};
+use crate::stream::duty;
 use crate::stream::groups;
 use crate::stream::handle;
+use crate::stream::inner::Inner;
 use crate::stream::names;
 use crate::stream::options::ChannelOptions;
-use crate::stream::poll::{Inbox, stopped};
-use crate::stream::reader::{Reader, Way};
+use crate::stream::poll::stopped;
 use crate::stream::received::Received;
-use crate::stream::shared::Shared;
-use crate::stream::stats::{self, Seen};
-use crate::stream::threads::Threads;
-use crate::worker::Latch;
+use crate::stream::rounds::Pace;
+use crate::stream::stats;
 
 /// Receives messages from channels, which are Redis streams, in the name of a listener. All consumers of one listener,
 /// in whatever processes, share the messages of a channel; another listener gets all of them again.
@@ -65,43 +62,6 @@ pub struct Consumer {
     _guard: Arc<Guard>,
 }
 
-struct Inner {
-    shared: Arc<Shared>,
-    listener: String,
-    channels: Mutex<Vec<Arc<Channel>>>,
-    /// What was wrong with a registration.
-    fault: Mutex<Option<Error>>,
-    run: Mutex<Run>,
-    /// There once it is polled.
-    polled: OnceLock<Arc<Inbox>>,
-    /// How many calls consume in their callers' threads.
-    busy: Mutex<usize>,
-    idle: Condvar,
-    over: Arc<Latch>,
-}
-
-#[derive(Default)]
-struct Run {
-    way: Option<Use>,
-    /// Open when the thread has ended: those that read, and the one for duties.
-    readers: Vec<Arc<Latch>>,
-    duty: Option<Arc<Latch>>,
-}
-
-/// The channels that one node serves.
-type OfNode = (Arc<Node>, Vec<Arc<Channel>>);
-
-/// How a consumer is used.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Use {
-    Started,
-    Called,
-    Polled,
-}
-
-/// After a failed round there is always some rest.
-const SHORTEST_REST: Duration = Duration::from_millis(100);
-
 impl Consumer {
     /// How long a round waits for messages, unless told otherwise.
     pub(crate) const BLOCK: Duration = Duration::from_secs(1);
@@ -109,18 +69,7 @@ impl Consumer {
     pub(crate) const REST: Duration = Duration::from_secs(5);
 
     pub(super) fn new(client: Client, listener: &str) -> Consumer {
-        let shared = Shared::new(client, names::consumer(listener));
-        let inner = Arc::new(Inner {
-            shared,
-            listener: listener.to_owned(),
-            channels: Mutex::default(),
-            fault: Mutex::new(names::check("listener", listener).err()),
-            run: Mutex::default(),
-            polled: OnceLock::new(),
-            busy: Mutex::new(0),
-            idle: Condvar::new(),
-            over: Arc::default(),
-        });
+        let inner = Arc::new(Inner::new(client, listener));
         let _guard = Arc::new(Guard(inner.clone()));
         Consumer { inner, _guard }
     }
@@ -208,18 +157,7 @@ impl Consumer {
     /// As [`start`](Consumer::start), with other times. With a rest of zero, messages are handled as soon as they come;
     /// after a failed round there is a rest of 100 ms all the same.
     pub fn start_with(&self, rest: Duration, block: Duration) -> Result<()> {
-        let inner = &self.inner;
-        let channels = inner.readable(true)?;
-        let mut run = inner.used_as(Use::Started)?;
-        if !run.readers.is_empty() {
-            return Err(Error::argument("consumer: it was started already"));
-        }
-        let way = match &channels[..] {
-            // There is nothing else to read meanwhile, and a change of threads costs more than reading.
-            [only] if only.options.concurrency == 1 => Way::Here,
-            _ => Way::Crew(inner.shared.client.dispatch()?.crew.clone()),
-        };
-        inner.read_in_background(&mut run, channels, &way, rest, block)
+        self.inner.start(Pace { rest, block })
     }
 
     /// Reads one batch of a channel's messages and handles them in this thread; returns how many came. Waits for the
@@ -245,7 +183,11 @@ impl Consumer {
         block_time: Duration,
     ) -> Result<()> {
         let channels = vec![self.inner.one(channel, consumer_group)?];
-        self.inner.persist(channels, rest_time, block_time)
+        let pace = Pace {
+            rest: rest_time,
+            block: block_time,
+        };
+        self.inner.persist(channels, pace)
     }
 
     /// As [`consume_messages`](Consumer::consume_messages), for one batch of each registered channel.
@@ -261,7 +203,11 @@ impl Consumer {
         block_time: Duration,
     ) -> Result<()> {
         let channels = self.inner.readable(true)?;
-        self.inner.persist(channels, rest_time, block_time)
+        let pace = Pace {
+            rest: rest_time,
+            block: block_time,
+        };
+        self.inner.persist(channels, pace)
     }
 
     /// The next message, for programs without handlers; none if none comes within `timeout`. Say what became of it with
@@ -339,378 +285,8 @@ impl Consumer {
     }
 }
 
-impl Inner {
-    fn usable_at_all(&self) -> Result<()> {
-        match self.shared.is_foreign() {
-            true => Err(Error::new(
-                ErrorKind::Closed,
-                "this consumer belongs to the process that made it, and this is a fork of that one; make another here",
-            )),
-            false => Ok(()),
-        }
-    }
-
-    fn usable(&self) -> Result<()> {
-        self.usable_at_all()?;
-        if self.shared.stopping.is_open() {
-            return Err(stopped());
-        }
-        match &*lock(&self.fault) {
-            Some(error) => Err(error.clone()),
-            None => Ok(()),
-        }
-    }
-
-    /// What it runs, which must be nothing yet.
-    fn unused(&self) -> Result<std::sync::MutexGuard<'_, Run>> {
-        let run = lock(&self.run);
-        match run.way {
-            None => Ok(run),
-            Some(_) => Err(Error::argument(
-                "consumer: register before it begins to consume",
-            )),
-        }
-    }
-
-    /// One consumer is used in one way.
-    fn used_as(&self, way: Use) -> Result<std::sync::MutexGuard<'_, Run>> {
-        let mut run = lock(&self.run);
-        if *run.way.get_or_insert(way) != way {
-            return Err(Error::argument(
-                "consumer: it is used in another way already: started, consuming in the caller's thread, or polled",
-            ));
-        }
-        Ok(run)
-    }
-
-    fn channel(&self, name: &str) -> Result<Arc<Channel>> {
-        let channels = lock(&self.channels);
-        let known = channels.iter().find(|it| it.name == name);
-        known.cloned().ok_or_else(|| {
-            let text = format!("channel: \"{name}\" was not registered with this consumer");
-            Error::argument(text)
-        })
-    }
-
-    /// A channel with a handler, read in this group.
-    fn one(&self, name: &str, group: Option<&str>) -> Result<Arc<Channel>> {
-        self.usable()?;
-        let channel = self.channel(name)?;
-        let handler = channel.handler.get().ok_or_else(|| no_handler(name))?;
-        let Some(group) = group.filter(|group| *group != channel.group) else {
-            return Ok(channel);
-        };
-        names::check("group", group)?;
-        let mut channels = lock(&self.channels);
-        let known = channels
-            .iter()
-            .find(|it| it.name == name && it.group == group);
-        if let Some(known) = known {
-            return Ok(known.clone());
-        }
-        let made = Channel::new(
-            name,
-            group.to_owned(),
-            channel.dead.clone(),
-            channel.options.clone(),
-            self.shared.clone(),
-        );
-        let _ = made.handler.set(handler.clone());
-        // Behind the first of its name, which is the listener's own.
-        channels.push(made.clone());
-        Ok(made)
-    }
-
-    /// The channels that are read.
-    fn readable(&self, by_handlers: bool) -> Result<Vec<Arc<Channel>>> {
-        self.usable()?;
-        let channels = lock(&self.channels);
-        let own = |it: &&Arc<Channel>| it.group == names::group(&it.name, &self.listener);
-        let read = channels.iter().filter(own);
-        let read: Vec<Arc<Channel>> = read
-            .filter(|it| it.options.read_messages)
-            .cloned()
-            .collect();
-        if read.is_empty() {
-            return Err(Error::argument(
-                "consumer: no channel is registered that is to be read",
-            ));
-        }
-        for channel in &read {
-            match channel.handler.get().is_some() {
-                false if by_handlers => return Err(no_handler(&channel.name)),
-                true if !by_handlers => {
-                    return Err(Error::argument(format!(
-                        "channel: \"{}\" has a handler; a consumer is polled, or has handlers",
-                        channel.name
-                    )));
-                }
-                _ => {}
-            }
-        }
-        Ok(read)
-    }
-
-    /// Channels by the node that serves them.
-    fn by_node(&self, channels: Vec<Arc<Channel>>) -> Result<Vec<OfNode>> {
-        let topology = &self.shared.client.dispatch()?.topology;
-        let deadline = Deadline::after(self.shared.client.timeout()?);
-        let mut nodes: Vec<OfNode> = Vec::new();
-        for channel in channels {
-            let node = topology.pick(Some(channel.name.as_bytes()), false, deadline)?;
-            match nodes.iter_mut().find(|(it, _)| Arc::ptr_eq(it, &node)) {
-                Some((_, all)) => all.push(channel),
-                None => nodes.push((node.clone(), vec![channel])),
-            }
-        }
-        Ok(nodes)
-    }
-
-    fn readers(&self, channels: &[Arc<Channel>], way: &Way) -> Result<Vec<Reader>> {
-        let nodes = self.by_node(channels.to_vec())?;
-        let reader = |(node, channels)| Reader::new(&self.shared, &node, channels, way.clone());
-        Ok(nodes.into_iter().map(reader).collect())
-    }
-
-    fn begin(self: &Arc<Self>) -> Result<Busy<'_>> {
-        {
-            let mut run = self.used_as(Use::Called)?;
-            self.start_duty(&mut run)?;
-        }
-        *lock(&self.busy) += 1;
-        Ok(Busy(self))
-    }
-
-    fn consume(self: &Arc<Self>, channels: Vec<Arc<Channel>>, block: Duration) -> Result<usize> {
-        let _busy = self.begin()?;
-        // Given up before `_busy` is.
-        let channels = channels;
-        let mut readers = self.readers(&channels, &Way::Here)?;
-        let share = block / readers.len().max(1) as u32;
-        let mut found = 0;
-        for reader in &mut readers {
-            let result = reader.round(share);
-            reader.finish();
-            found += result?;
-        }
-        Ok(found)
-    }
-
-    fn persist(
-        self: &Arc<Self>,
-        channels: Vec<Arc<Channel>>,
-        rest: Duration,
-        block: Duration,
-    ) -> Result<()> {
-        let _busy = self.begin()?;
-        let channels = channels;
-        let make = || self.readers(&channels, &Way::Here);
-        keep_reading(&self.shared, &make, rest, block)
-    }
-
-    fn read_in_background(
-        self: &Arc<Self>,
-        run: &mut Run,
-        channels: Vec<Arc<Channel>>,
-        way: &Way,
-        rest: Duration,
-        block: Duration,
-    ) -> Result<()> {
-        self.start_duty(run)?;
-        let threads = Threads::of(&self.shared.client)?;
-        for (_, channels) in self.by_node(channels)? {
-            let (inner, way) = (Arc::downgrade(self), way.clone());
-            let shared = self.shared.clone();
-            let inbox = self.polled.get().cloned();
-            let body = move || {
-                let make = || match inner.upgrade() {
-                    Some(inner) => inner.readers(&channels, &way),
-                    None => Err(stopped()),
-                };
-                let result = keep_reading(&shared, &make, rest, block);
-                if let Err(error) = result
-                    && error.kind() != ErrorKind::Closed
-                {
-                    log::warn!(target: "redkeep", "consumer {}: {error}", shared.name);
-                }
-                if let Some(inbox) = inbox {
-                    inbox.close();
-                }
-            };
-            let stop = &self.shared.stopping;
-            let ended = threads.start(stop, "redkeep-read", body)?;
-            run.readers.push(ended);
-        }
-        Ok(())
-    }
-
-    fn start_duty(self: &Arc<Self>, run: &mut Run) -> Result<()> {
-        if run.duty.is_some() {
-            return Ok(());
-        }
-        let (inner, over) = (Arc::downgrade(self), self.over.clone());
-        let shared = self.shared.clone();
-        let body = move || {
-            duty::run(&inner, &over);
-            // Whoever rests in a thread of its own has nobody else to be told by.
-            if shared.is_over() {
-                shared.stopping.open();
-            }
-        };
-        let threads = Threads::of(&self.shared.client)?;
-        run.duty = Some(threads.start(&self.over, "redkeep-stream", body)?);
-        Ok(())
-    }
-
-    fn inbox(self: &Arc<Self>) -> Result<Arc<Inbox>> {
-        self.usable()?;
-        if let Some(inbox) = self.polled.get() {
-            return Ok(inbox.clone());
-        }
-        let channels = self.readable(false)?;
-        let mut run = self.used_as(Use::Polled)?;
-        if let Some(inbox) = self.polled.get() {
-            return Ok(inbox.clone());
-        }
-        let made = Inbox::new()?;
-        let inbox = self.polled.get_or_init(|| made);
-        let way = Way::Inbox(inbox.clone());
-        self.read_in_background(&mut run, channels, &way, Duration::ZERO, Consumer::BLOCK)?;
-        Ok(inbox.clone())
-    }
-
-    /// False if something still ran at the deadline.
-    fn stop(&self, deadline: Deadline) -> bool {
-        self.shared.stopping.open();
-        let readers = lock(&self.run).readers.clone();
-        if let Some(inbox) = self.polled.get() {
-            inbox.close();
-        }
-        if handle::is_handling() {
-            self.shared.rouse();
-            return true;
-        }
-        loop {
-            let step = Deadline::after(STEP).min(deadline);
-            // A reader may begin to wait just after it was called back, so it is called more than once.
-            self.shared.rouse();
-            let ended = readers.iter().all(|reader| reader.wait(step));
-            if ended && self.wait_idle(step) {
-                self.over.open();
-                return true;
-            }
-            if deadline.passed() {
-                return false;
-            }
-        }
-    }
-
-    fn wait_idle(&self, deadline: Deadline) -> bool {
-        let mut busy = lock(&self.busy);
-        while *busy > 0 {
-            let Some(left) = deadline.remaining() else {
-                return false;
-            };
-            let waited = self.idle.wait_timeout(busy, left);
-            busy = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        true
-    }
-
-    fn seen<T>(&self, show: impl FnOnce(&[Seen<'_>]) -> T) -> Result<T> {
-        self.usable_at_all()?;
-        let channels = lock(&self.channels).clone();
-        let all: Vec<Seen<'_>> = channels
-            .iter()
-            .map(|it| {
-                let (lag, pending) = groups::lag_and_pending(it).unwrap_or_default();
-                Seen {
-                    channel: &it.name,
-                    group: &it.group,
-                    counts: &it.counts,
-                    lag,
-                    pending,
-                    in_hand: it.in_hand(),
-                }
-            })
-            .collect();
-        Ok(show(&all))
-    }
-}
-
-const STEP: Duration = Duration::from_millis(20);
 /// The thread for duties ends at once, unless it is in the middle of a call.
 const MOMENT: Duration = Duration::from_secs(1);
-
-impl Channels for Inner {
-    fn channels(&self) -> Vec<Arc<Channel>> {
-        lock(&self.channels).clone()
-    }
-}
-
-/// Rounds until the consumer is stopped or the manager is closed.
-fn keep_reading(
-    shared: &Shared,
-    make: &dyn Fn() -> Result<Vec<Reader>>,
-    rest: Duration,
-    block: Duration,
-) -> Result<()> {
-    let mut failures = 0u32;
-    let mut readers: Vec<Reader> = Vec::new();
-    let mut last = None;
-    while !shared.stopping.is_open() && !shared.is_over() {
-        let round = |readers: &mut Vec<Reader>| {
-            if readers.is_empty() {
-                *readers = make()?;
-            }
-            let share = block / readers.len().max(1) as u32;
-            readers.iter_mut().try_fold(0, |found, reader| {
-                reader.round(share).map(|more| found + more)
-            })
-        };
-        match round(&mut readers) {
-            Ok(0) => {
-                failures = 0;
-                shared.stopping.sleep(rest);
-            }
-            Ok(_) => failures = 0,
-            Err(error) if shared.stopping.is_open() || shared.is_over() => last = Some(error),
-            Err(error) => {
-                // Once, and then now and again: a server that is away for long is told of by its node.
-                if failures.is_multiple_of(20) {
-                    log::warn!(target: "redkeep", "consumer {}: a round failed: {error}", shared.name);
-                }
-                failures += 1;
-                // Which node serves a channel may have changed.
-                readers.clear();
-                shared.stopping.sleep(rest.max(SHORTEST_REST));
-            }
-        }
-    }
-    if readers.is_empty() {
-        readers = make().unwrap_or_default();
-    }
-    readers.iter_mut().for_each(Reader::finish);
-    match (shared.is_over(), last) {
-        (true, Some(error)) => Err(error),
-        (true, None) => Err(Error::closed()),
-        _ => Ok(()),
-    }
-}
-
-fn no_handler(channel: &str) -> Error {
-    Error::argument(format!("channel: \"{channel}\" has no handler"))
-}
-
-/// A call that consumes in its caller's thread.
-struct Busy<'a>(&'a Inner);
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        *lock(&self.0.busy) -= 1;
-        self.0.idle.notify_all();
-    }
-}
 
 /// Stops the consumer when its last handle goes.
 struct Guard(Arc<Inner>);

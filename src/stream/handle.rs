@@ -5,7 +5,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use crate::stream::channel::{Acks, Channel};
+use crate::stream::acks::Acks;
+use crate::stream::channel::Channel;
 use crate::stream::options::Delivery;
 use crate::stream::page::{Chunk, Page, mark};
 use crate::stream::received::{Received, Unreadable};

@@ -8,25 +8,33 @@
 //!  duty thread: signs of life for what takes long, clean-up
 //! ```
 
+mod acks;
 mod channel;
 mod consumer;
 mod deadletter;
+mod desks;
 mod duty;
 mod groups;
 mod handle;
+mod inner;
 mod message;
 mod names;
 mod options;
 mod page;
+mod pending;
 mod poll;
 mod reader;
 mod received;
+mod retries;
+mod rounds;
 mod scripts;
 mod sender;
 mod shared;
 mod shelf;
 mod stats;
 mod threads;
+mod trim;
+mod waiting;
 mod wire;
 
 use crate::manager::Manager;
@@ -36,7 +44,8 @@ pub use message::Message;
 pub(crate) use message::check_json;
 pub use options::{ChannelOptions, Delivery, StartAt};
 pub use received::Received;
-pub use sender::{Sender, Trim};
+pub use sender::Sender;
+pub use trim::Trim;
 
 impl Manager {
     /// Sends messages to channels: see [`Sender`].

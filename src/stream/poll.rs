@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::lock;
-use crate::stream::channel::Acks;
+use crate::stream::acks::Acks;
 use crate::stream::handle::{self, Ready};
 use crate::stream::page::{Page, mark};
 use crate::stream::received::Received;

@@ -9,7 +9,8 @@
 //!
 //! XREADGROUP waits for the streams of one group only, and groups are named after their channels. So several channels
 //! are waited for by XREAD, which knows no groups, and costs one round trip more; a connection for each channel would
-//! save that, at the price of a connection for each channel, of which a pool has few.
+//! save that, at the price of a connection for each channel, of which a pool has few. Channels in different slots of a
+//! cluster cannot be named in one XREAD: they are waited for in turn, for a moment each.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,17 +22,15 @@ use crate::node::Node;
 use crate::stream::channel::Channel;
 use crate::stream::groups;
 use crate::stream::handle;
-use crate::stream::options::Delivery;
 use crate::stream::page::{Arena, Chunk, Page};
 use crate::stream::poll::Inbox;
 use crate::stream::shared::Shared;
-use crate::stream::stats::Count;
 use crate::stream::wire::{Wire, entries};
 use crate::transport::{Entry, Kind, Reply};
 use crate::worker::Crew;
 
 /// One wait in the server is no longer than this, so that a reader that cannot be called back comes back soon.
-const ONE_WAIT: Duration = Duration::from_secs(1);
+pub(super) const ONE_WAIT: Duration = Duration::from_secs(1);
 /// The bell is rung when there is something to do; this is for what nobody rings for.
 const ONE_SLEEP: Duration = Duration::from_millis(100);
 
@@ -47,10 +46,13 @@ pub(super) enum Way {
 }
 
 pub(super) struct Reader {
-    shared: Arc<Shared>,
-    channels: Vec<Arc<Channel>>,
-    wire: Wire,
+    pub(super) shared: Arc<Shared>,
+    pub(super) channels: Vec<Arc<Channel>>,
+    pub(super) wire: Wire,
     way: Way,
+    /// The channels cannot be waited for together.
+    pub(super) in_turns: bool,
+    pub(super) turn: usize,
 }
 
 impl Reader {
@@ -65,14 +67,38 @@ impl Reader {
             channels,
             wire: Wire::new(shared, node),
             way,
+            in_turns: false,
+            turn: 0,
         }
     }
 
-    /// Waits for messages for `block` at most, and hands over what comes; returns how many.
+    /// From now on these are its channels.
+    pub(super) fn attend_to(&mut self, channels: Vec<Arc<Channel>>) {
+        self.channels = channels;
+        self.in_turns = false;
+    }
+
+    /// Whether another node serves one of its channels now.
+    pub(super) fn has_strayed(&self) -> bool {
+        let node = self.wire.node();
+        let elsewhere = |it: &Arc<Channel>| it.is_elsewhere(node);
+        let dispatch = self.shared.client.dispatch();
+        dispatch.is_ok_and(|it| it.topology.may_change()) && self.channels.iter().any(elsewhere)
+    }
+
+    /// Waits for messages for `block` at most, and hands over what comes; returns how many. It ends early when a channel
+    /// has strayed.
     pub(super) fn round(&mut self, block: Duration) -> Result<usize> {
-        let deadline = Deadline::after(block);
+        let result = self.steps(Deadline::after(block));
+        if let (Err(error), Ok(dispatch)) = (&result, self.shared.client.dispatch()) {
+            dispatch.met(self.wire.node(), error);
+        }
+        result
+    }
+
+    fn steps(&mut self, deadline: Deadline) -> Result<usize> {
         let mut made_again = false;
-        while !self.shared.stopping.is_open() {
+        while !self.shared.stopping.is_open() && !self.has_strayed() {
             match self.step(deadline) {
                 Ok(0) if deadline.passed() => break,
                 Ok(0) => {}
@@ -136,190 +162,16 @@ impl Reader {
         Ok(())
     }
 
-    /// Messages that are to be tried again, and those of consumers that are gone.
-    fn due(&mut self) -> Result<usize> {
-        let mut found = 0;
-        for channel in self.channels.clone() {
-            if !channel.ready.load(Ordering::Acquire) || self.shared.stopping.is_open() {
-                continue;
-            }
-            found += self.retry(&channel)?;
-            found += self.reclaim(&channel)?;
-        }
-        Ok(found)
-    }
-
-    fn retry(&mut self, channel: &Arc<Channel>) -> Result<usize> {
-        let due = channel.due();
-        if due.is_empty() {
-            return Ok(0);
-        }
-        let ids: Vec<&str> = due.iter().map(|(id, _)| id.as_str()).collect();
-        match self.take(channel, true, &ids, true) {
-            Ok(count) => Ok(count),
-            Err(error) => {
-                for (id, deliveries) in &due {
-                    channel.again(id, *deliveries, ONE_WAIT);
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// Takes messages of our own once more.
-    fn take(
-        &mut self,
-        channel: &Arc<Channel>,
-        counts: bool,
-        ids: &[&str],
-        again: bool,
-    ) -> Result<usize> {
-        let shared = &self.shared;
-        let taken = shared
-            .scripts
-            .take(&shared.client, channel.place(), counts, ids);
-        let reply = match taken {
-            Err(error) if error.kind() == ErrorKind::ReplyTooLarge => {
-                return self.too_large(channel, ids, again);
-            }
-            other => self.checked(channel, other)?,
-        };
-        let root = *reply.root();
-        self.deliver(
-            channel,
-            Arena::new(reply, &shared.spares.clone()),
-            &root,
-            again,
-        )
-    }
-
-    /// One by one; and what is too large by itself is put away.
-    fn too_large(&mut self, channel: &Arc<Channel>, ids: &[&str], again: bool) -> Result<usize> {
-        if let [id] = ids {
-            channel.bury(id, 1, "too_large", "it is larger than max_reply_bytes");
-            return Ok(0);
-        }
-        let mut found = 0;
-        for id in ids {
-            found += self.take(channel, false, &[id], again)?;
-        }
-        Ok(found)
-    }
-
-    fn reclaim(&mut self, channel: &Arc<Channel>) -> Result<usize> {
-        let Some((from, count)) = channel.reclaim_due() else {
-            return Ok(0);
-        };
-        let shared = self.shared.clone();
-        let idle = channel.options.claim_idle;
-        let at = channel.place();
-        let taken = shared
-            .scripts
-            .reclaim(&shared.client, at, idle, &from, count);
-        let taken = match taken {
-            // What was claimed is ours from now on, and found like anything else that was lost.
-            Err(error) if error.kind() == ErrorKind::ReplyTooLarge => {
-                channel.read_less();
-                channel.set_lost();
-                return Ok(0);
-            }
-            other => other,
-        };
-        let reply = self.checked(channel, taken)?;
-        let parts = reply.children(reply.root());
-        let [next, messages, gone] = parts else {
-            return Ok(0);
-        };
-        for id in reply.children(gone) {
-            channel.was_trimmed(&String::from_utf8_lossy(reply.bytes_of(id)));
-        }
-        let next = String::from_utf8_lossy(reply.bytes_of(next)).into_owned();
-        if next != "0-0" {
-            channel.reclaim_on(&next);
-        }
-        let messages = *messages;
-        let arena = Arena::new(reply, &shared.spares);
-        let page = Arc::new(Page::new(channel, &arena, &messages, false));
-        if page.len() == 0 {
-            return Ok(0);
-        }
-        // What is in our own hands is no business of others, and none of ours a second time.
-        let flying = channel.flying();
-        let own: std::collections::HashSet<&str> =
-            flying.iter().flat_map(|page| page.ids(|_| true)).collect();
-        let ids = page.ids(|_| true);
-        let waiting = ids.iter().map(|id| (*id).to_owned()).collect();
-        channel.forget_retries(&waiting);
-        for (at, id) in ids.iter().enumerate() {
-            if own.contains(id) {
-                page.advance(
-                    at,
-                    crate::stream::page::mark::WAITING,
-                    crate::stream::page::mark::DONE,
-                );
-            }
-        }
-        let skipped = ids.iter().filter(|id| own.contains(*id)).count();
-        let count = page.len() - skipped;
-        channel.counts.add(Count::Reclaimed, count as u64);
-        channel.admit(&page);
-        if skipped > 0 {
-            channel.settle(&page, &mut Default::default(), skipped);
-        }
-        self.hand(channel, page)?;
-        Ok(count)
-    }
-
-    /// What the server gave us, and we never heard of.
-    fn recover(&mut self, channel: &Arc<Channel>) -> Result<usize> {
-        let Some(known) = channel.known_if_lost() else {
-            return Ok(0);
-        };
-        if channel.options.delivery == Delivery::AtMostOnce {
-            return Ok(0);
-        }
-        let result = self.recover_all_but(channel, &known);
-        if result.is_err() {
-            channel.set_lost();
-        }
-        result
-    }
-
-    fn recover_all_but(
-        &mut self,
-        channel: &Arc<Channel>,
-        known: &std::collections::HashSet<String>,
-    ) -> Result<usize> {
-        let Channel { name, group, .. } = &**channel;
-        let most = known.len() + channel.options.count;
-        let me = &self.shared.name;
-        let words = ("XPENDING", name, group, "-", "+", most, me);
-        let pending: Vec<(String, String, i64, i64)> = self.shared.client.command(words)?;
-        let ids = pending.iter().map(|(id, ..)| id.as_str());
-        let room = channel.options.count.saturating_sub(channel.in_hand());
-        let lost: Vec<&str> = ids.filter(|id| !known.contains(*id)).collect();
-        if lost.len() > room {
-            channel.set_lost();
-        }
-        let now = &lost[..lost.len().min(room)];
-        if now.is_empty() {
-            return Ok(0);
-        }
-        channel.counts.add(Count::Recovered, now.len() as u64);
-        self.take(channel, false, now, false)
-    }
-
     /// One exchange with the server, or a wait for handlers; how many messages came.
     fn read(&mut self, wait: Duration) -> Result<usize> {
         let ready = |it: &&Arc<Channel>| it.ready.load(Ordering::Acquire);
-        let rooms: Vec<(Arc<Channel>, usize)> = self
+        let rooms: Vec<Open> = self
             .channels
             .iter()
             .filter(ready)
             .map(|it| (it.clone(), it.room()))
             .collect();
-        let open: Vec<(Arc<Channel>, usize)> =
-            rooms.into_iter().filter(|(_, room)| *room > 0).collect();
+        let open: Vec<Open> = rooms.into_iter().filter(|(_, room)| *room > 0).collect();
         match &open[..] {
             [] => {
                 self.exchange(&[], Duration::ZERO)?;
@@ -328,88 +180,64 @@ impl Reader {
             }
             [_] => self.exchange(&open, wait),
             _ => match self.exchange(&open, Duration::ZERO)? {
-                0 if !wait.is_zero() && self.wait_for_any(&open, wait)? => {
-                    self.exchange(&open, Duration::ZERO)
-                }
+                0 if !wait.is_zero() && !self.has_strayed() => self.wait_among(&open, wait),
                 found => Ok(found),
             },
         }
     }
 
-    fn exchange(&mut self, open: &[(Arc<Channel>, usize)], wait: Duration) -> Result<usize> {
+    pub(super) fn exchange(&mut self, open: &[Open], wait: Duration) -> Result<usize> {
         for channel in &self.channels {
             self.wire.acks(channel);
         }
-        let first = self.wire.len();
-        if first == 0 && open.is_empty() {
+        if self.wire.is_empty() && open.is_empty() {
             return Ok(0);
         }
         let block = Some(wait).filter(|wait| !wait.is_zero());
-        for (channel, room) in open {
-            self.wire.read(channel, *room, block);
-        }
+        let answers: Vec<usize> = open
+            .iter()
+            .map(|(channel, room)| self.wire.read(channel, *room, block))
+            .collect();
         let mut replies = self.shared.spares.take();
-        if let Err(error) = self.wire.exchange(wait, &mut replies) {
-            if error.kind() == ErrorKind::ReplyTooLarge {
-                for (channel, _) in open {
-                    channel.read_less();
+        let refused = self
+            .wire
+            .exchange(wait, &mut replies)
+            .inspect_err(|error| {
+                if error.kind() == ErrorKind::ReplyTooLarge {
+                    for (channel, _) in open {
+                        channel.read_less();
+                    }
                 }
-            }
-            return Err(error);
+            })?;
+        let mut result = Ok(());
+        for (channel, error) in refused {
+            result = result.and(self.refused(&channel, error));
         }
         let arena = Arena::new(replies, &self.shared.spares);
         let all = arena.reply.children(arena.reply.root());
         let mut found = 0;
-        for (i, (channel, _)) in open.iter().enumerate() {
-            let reply = all.get(first + i).copied().unwrap_or(Entry::NIL);
+        for ((channel, _), answer) in open.iter().zip(answers) {
+            let reply = all.get(answer).copied().unwrap_or(Entry::NIL);
             if reply.kind == Kind::Error {
                 let error = Error::from_server(arena.reply.bytes_of(&reply));
-                self.refused(channel, error)?;
-            } else if let Some(entries) = entries(&arena.reply, &reply) {
-                channel.read_more();
+                result = result.and(self.refused(channel, error));
+                continue;
+            }
+            let entries = entries(&arena.reply, &reply);
+            channel.was_read(entries.is_some());
+            if let Some(entries) = entries {
                 found += self.deliver(channel, arena.clone(), entries, false)?;
             }
         }
+        result?;
         for (channel, _) in open {
             found += self.recover(channel)?;
         }
         Ok(found)
     }
 
-    /// Waits until one of the streams has something that its group has not read.
-    fn wait_for_any(&mut self, open: &[(Arc<Channel>, usize)], wait: Duration) -> Result<bool> {
-        let mut replies = self.shared.spares.take();
-        for (channel, _) in open {
-            self.wire
-                .add(&[b"XINFO", b"GROUPS", channel.name.as_bytes()]);
-        }
-        self.wire.exchange(Duration::ZERO, &mut replies)?;
-        let all = replies.children(replies.root());
-        let mut ids: Vec<Vec<u8>> = Vec::new();
-        for ((channel, _), groups) in open.iter().zip(all) {
-            match groups::last_delivered(&replies, groups, &channel.group) {
-                Some(id) => ids.push(id.to_vec()),
-                // It is gone: the next read will tell.
-                None => return Ok(true),
-            }
-        }
-        let block = wait.as_millis().max(1).to_string();
-        let mut words: Vec<&[u8]> = vec![b"XREAD", b"COUNT", b"1", b"BLOCK", block.as_bytes()];
-        words.push(b"STREAMS");
-        words.extend(open.iter().map(|(channel, _)| channel.name.as_bytes()));
-        words.extend(ids.iter().map(Vec::as_slice));
-        self.wire.add(&words);
-        let result = self.wire.exchange(wait, &mut replies);
-        let woken = result.map(|()| {
-            let all = replies.children(replies.root());
-            all.first().is_some_and(|reply| reply.kind != Kind::Nil)
-        });
-        drop(Arena::new(replies, &self.shared.spares));
-        woken
-    }
-
     /// What an error says about the group.
-    fn checked(&self, channel: &Channel, result: Result<Reply>) -> Result<Reply> {
+    pub(super) fn checked(&self, channel: &Channel, result: Result<Reply>) -> Result<Reply> {
         result.inspect_err(|error| {
             if is_no_group(error) {
                 channel.ready.store(false, Ordering::Release);
@@ -417,20 +245,44 @@ impl Reader {
         })
     }
 
-    fn refused(&self, channel: &Arc<Channel>, error: Error) -> Result<()> {
-        channel.ready.store(false, Ordering::Release);
+    /// What the server's refusal of one channel means for it, and for all of them.
+    fn refused(&mut self, channel: &Arc<Channel>, error: Error) -> Result<()> {
+        use ErrorKind::{Cluster, Loading, NoWrites, OutOfMemory, ReadOnly};
+        let dispatch = self.shared.client.dispatch()?;
+        let node = self.wire.node();
         if is_no_group(&error) {
-            log::warn!(
-                target: "redkeep",
-                "channel {}: its group {} is gone, and is made again", channel.name, channel.group
-            );
+            channel.ready.store(false, Ordering::Release);
+            match error.code() {
+                // It may have become a replica.
+                Some("UNBLOCKED") => dispatch.topology.doubt(),
+                _ => log::warn!(
+                    target: "redkeep",
+                    "channel {}: its group {} is gone, and is made again", channel.name, channel.group
+                ),
+            }
             return Err(error);
+        }
+        let error = error.on_node(&node.name);
+        if let Some(to) = dispatch.sent_on(node, &error)? {
+            let asked = (error.code() == Some("ASK")).then_some(to);
+            channel.stray(asked);
+            return Ok(());
+        }
+        dispatch.met(node, &error);
+        match error.kind() {
+            // It refuses all of them alike, and the connection may lead to another server next time.
+            ReadOnly => {
+                self.wire.hang_up();
+                return Err(error);
+            }
+            Cluster | Loading | NoWrites | OutOfMemory => {}
+            _ => channel.ready.store(false, Ordering::Release),
         }
         let at = self.channels.iter().position(|it| Arc::ptr_eq(it, channel));
         self.spare(at.unwrap_or_default(), error)
     }
 
-    fn deliver(
+    pub(super) fn deliver(
         &mut self,
         channel: &Arc<Channel>,
         arena: Arc<Arena>,
@@ -447,7 +299,7 @@ impl Reader {
         Ok(count)
     }
 
-    fn hand(&self, channel: &Arc<Channel>, page: Arc<Page>) -> Result<()> {
+    pub(super) fn hand(&self, channel: &Arc<Channel>, page: Arc<Page>) -> Result<()> {
         match &self.way {
             Way::Here => handle::run(&Chunk::new(page, None), true),
             Way::Crew(crew) => channel.hand_over(page, crew)?,
@@ -470,6 +322,9 @@ impl Reader {
         }
     }
 }
+
+/// A channel, and how many messages may be read of it.
+pub(super) type Open = (Arc<Channel>, usize);
 
 fn is_no_group(error: &Error) -> bool {
     matches!(error.code(), Some("NOGROUP" | "UNBLOCKED"))

@@ -1,73 +1,18 @@
 //! Messages go out.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use crate::client::{Client, Packer, Script};
+use crate::client::{Client, Packer, Script, Spread};
 use crate::clock::Deadline;
 use crate::dispatch::Class;
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::node::Batch;
 use crate::stream::message::Message;
 use crate::stream::names;
-use crate::stream::options::{number, object, seconds, truth};
 use crate::stream::shelf::Shelf;
-use crate::transport::{Kind, Reached, Reply};
-
-/// How long a stream may become. What is trimmed is gone, also for those who have not read it; where every message
-/// counts, let consumers clean up instead (`message_cleanup` of [`ChannelOptions`](crate::ChannelOptions)).
-///
-/// ```
-/// # fn main() -> redkeep::Result<()> {
-/// # let keep = redkeep::Manager::open("embedded://")?;
-/// use redkeep::{Message, Trim};
-/// let sender = keep.sender().register_channel_with("ticks", Trim::Length(10_000));
-/// sender.send("ticks", &Message::new("tick", &1)?)?;
-/// # Ok(()) }
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Trim {
-    /// It is not trimmed. The default.
-    #[default]
-    Never,
-    /// To about this many entries: the server removes whole blocks of about a hundred, which costs it next to nothing.
-    Length(u64),
-    /// To exactly this many entries.
-    ExactLength(u64),
-    /// To entries younger than about this, by this machine's clock.
-    Age(Duration),
-    /// To entries younger than exactly this, by this machine's clock.
-    ExactAge(Duration),
-}
-
-impl Trim {
-    /// From a JSON object: `max_length` (entries) or `max_age` (seconds), and `exact`.
-    pub(crate) fn from_json(text: &str) -> Result<Trim> {
-        let (mut length, mut age, mut exact) = (None, None, false);
-        for (name, value) in &object(text, "options_json")? {
-            match name.as_str() {
-                "max_length" => length = Some(number(name, value)?),
-                "max_age" => age = Some(seconds(name, value)?),
-                "exact" => exact = truth(name, value)?,
-                _ => {
-                    let text = format!("options_json: no option has the name \"{name}\"");
-                    return Err(Error::argument(text));
-                }
-            }
-        }
-        match (length, age, exact) {
-            (None, None, _) => Ok(Trim::Never),
-            (Some(length), None, false) => Ok(Trim::Length(length)),
-            (Some(length), None, true) => Ok(Trim::ExactLength(length)),
-            (None, Some(age), false) => Ok(Trim::Age(age)),
-            (None, Some(age), true) => Ok(Trim::ExactAge(age)),
-            (Some(_), Some(_), _) => Err(Error::argument(
-                "options_json: \"max_length\" and \"max_age\" exclude each other",
-            )),
-        }
-    }
-}
+use crate::stream::trim::Trim;
+use crate::transport::{Entry, Kind, Reached, Reply};
 
 /// Sends messages to channels, which are Redis streams. Cheap to clone; a clone is the same sender, and any number of
 /// threads may use it at once. In a forked child it works on.
@@ -156,7 +101,7 @@ impl Sender {
             Class::Once,
             |to| {
                 to.key(&channel)?;
-                entry(to, &limit(trim), name, body);
+                entry(to, &trim.words(), name, body);
                 Ok(())
             },
             |reply| id(reply.as_bytes()),
@@ -182,7 +127,7 @@ impl Sender {
         let mark = names::sent(channel, key)?;
         let keys = &[channel, mark.as_str()];
         let mut args = vec![REMEMBERED.as_millis().to_string()];
-        args.extend(limit(trim));
+        args.extend(trim.words());
         args.extend(["*", "name", name, "body", body].map(str::to_owned));
         // Twice is the same as once, and the answer is the same.
         let class = Class::Repeatable;
@@ -212,40 +157,32 @@ impl Sender {
         pairs: impl Iterator<Item = (&'m str, &'m str)>,
         read: impl FnOnce(&mut Reply) -> Result<T>,
     ) -> Result<T> {
-        let limit = limit(self.trim_of(channel)?);
+        let limit = self.trim_of(channel)?.words();
         let (mut packed, mut scratch) = (Vec::new(), Vec::new());
-        let mut count = 0;
+        let mut ends = Vec::new();
         for (name, body) in pairs {
             let mut packer = Packer::begin(&mut scratch, "XADD");
             packer.bytes(channel.as_bytes());
             entry(&mut packer, &limit, name, body);
             packed.extend_from_slice(packer.finish().0);
-            count += 1;
+            ends.push(packed.len());
         }
         let mut replies = Reply::new();
-        if count == 0 {
-            replies.set_scalar(crate::transport::Entry::scalar(Kind::Array, 0));
+        if ends.is_empty() {
+            replies.set_scalar(Entry::scalar(Kind::Array, 0));
             return read(&mut replies);
         }
-        let started = Instant::now();
-        let batch = Batch {
-            bytes: &packed,
-            count,
-            atomic: false,
-            started,
-            deadline: Deadline::at(started, self.client.timeout()?),
-        };
-        let mut reached = Reached::default();
-        let dispatch = self.client.dispatch()?;
-        let key = Some(channel.as_bytes());
-        dispatch.call_many(&batch, Class::Once, key, &mut replies, &mut reached)?;
+        match self.client.dispatch()?.topology.may_change() {
+            true => self.send_apart(channel, &packed, &ends, &mut replies)?,
+            false => self.send_together(channel, &packed, ends.len(), &mut replies)?,
+        }
         let all = replies.children(replies.root());
         let mut refused = all.iter().filter(|entry| entry.kind == Kind::Error);
         match refused.next() {
             None => read(&mut replies),
             Some(first) => {
                 let error = Error::from_server(replies.bytes_of(first));
-                let refused = 1 + refused.count();
+                let (refused, count) = (1 + refused.count(), ends.len());
                 let text = format!("{refused} of {count} messages were refused by the server");
                 let kind = error.kind();
                 let all = refused == count;
@@ -256,6 +193,64 @@ impl Sender {
                 }))
             }
         }
+    }
+
+    /// To the one server that there is, in one write.
+    fn send_together(
+        &self,
+        channel: &str,
+        packed: &[u8],
+        count: usize,
+        replies: &mut Reply,
+    ) -> Result<()> {
+        let started = Instant::now();
+        let batch = Batch {
+            bytes: packed,
+            count,
+            atomic: false,
+            started,
+            deadline: Deadline::at(started, self.client.timeout()?),
+        };
+        let (dispatch, key) = (self.client.dispatch()?, Some(channel.as_bytes()));
+        dispatch.call_many(&batch, Class::Once, key, replies, &mut Reached::default())
+    }
+
+    /// Where another node may take over in the middle: each message is followed by itself, so that what one node has
+    /// taken is not sent to the other, and what it refused is.
+    fn send_apart(
+        &self,
+        channel: &str,
+        packed: &[u8],
+        ends: &[usize],
+        replies: &mut Reply,
+    ) -> Result<()> {
+        let started = Instant::now();
+        let deadline = Deadline::at(started, self.client.timeout()?);
+        let mut spread = Spread::default();
+        let mut begin = 0;
+        for &end in ends {
+            let key = Some(channel.as_bytes());
+            spread.add_plain(&packed[begin..end], Class::Once, key);
+            begin = end;
+        }
+        let mut outcomes = Vec::new();
+        let dispatch = self.client.dispatch()?;
+        let result = spread.run(dispatch, started, deadline, replies, &mut outcomes);
+        result.map_err(|error| {
+            let count = ends.len();
+            let unknown = outcomes.iter().flatten();
+            let unknown = unknown.filter(|it| **it == Outcome::Unknown).count();
+            let sent = outcomes.iter().filter(|it| it.is_none()).count();
+            let outcome = match (sent, unknown) {
+                (0, 0) => error.outcome(),
+                _ => Outcome::Unknown,
+            };
+            let text = format!(
+                "{sent} of {count} messages were sent, and of {unknown} it is not known: {}",
+                error.message()
+            );
+            error.with_message(text).outcome_is(outcome)
+        })
     }
 
     /// Sends the messages of the channel's dead-letter stream once more, the oldest first, `most` of them at most, and
@@ -274,24 +269,6 @@ impl Sender {
             Error::argument(text)
         })
     }
-}
-
-/// What stands between a stream's name and the entry's id.
-fn limit(trim: Trim) -> Vec<String> {
-    let (what, how, to) = match trim {
-        Trim::Never => return Vec::new(),
-        Trim::Length(n) => ("MAXLEN", "~", n.to_string()),
-        Trim::ExactLength(n) => ("MAXLEN", "=", n.to_string()),
-        Trim::Age(age) => ("MINID", "~", oldest(age)),
-        Trim::ExactAge(age) => ("MINID", "=", oldest(age)),
-    };
-    vec![what.to_owned(), how.to_owned(), to]
-}
-
-fn oldest(age: Duration) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let ms = now.unwrap_or_default().saturating_sub(age).as_millis();
-    format!("{ms}-0")
 }
 
 fn entry(to: &mut Packer<'_>, limit: &[String], name: &str, body: &str) {
