@@ -19,11 +19,10 @@ fn options() -> ChannelOptions {
 
 fn send(keep: &Manager, numbers: std::ops::Range<usize>) {
     let sender = keep.sender().register_channel("orders");
-    let numbers: Vec<usize> = numbers.collect();
-    for numbers in numbers.chunks(1_000) {
-        let messages: Vec<Message> = numbers
-            .iter()
-            .map(|n| Message::new("n", n).unwrap())
+    for begin in numbers.clone().step_by(1_000) {
+        let end = numbers.end.min(begin + 1_000);
+        let messages: Vec<Message> = (begin..end)
+            .map(|n| Message::new("n", &n).unwrap())
             .collect();
         sender.send_many("orders", &messages).unwrap();
     }

@@ -12,7 +12,9 @@ mod event;
 mod handlers;
 mod inbox;
 mod lane;
+mod place;
 mod queue;
+mod roll;
 mod subscriber;
 
 use crate::manager::Manager;

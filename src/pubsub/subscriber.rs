@@ -1,19 +1,20 @@
 //! The subscriber: what a program adds channels to, and receives events from.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fork::{self, lock};
+use crate::fork;
 use crate::manager::Manager;
-use crate::node::listener::{Kind, Subscription};
+use crate::node::listener::Kind;
 use crate::pubsub::handlers::{HandlerResult, Handlers};
 use crate::pubsub::inbox::{Inbox, Polled};
 use crate::pubsub::lane::Lane;
+use crate::pubsub::roll::Roll;
 use crate::pubsub::{Event, Gap, Mouth, Overflow, Published, Shared, SubscriberStats};
 
 /// A poll without any subscription looks this often whether the manager was closed.
@@ -24,7 +25,9 @@ const GLANCE: Duration = Duration::from_millis(100);
 ///
 /// All subscriptions of a manager share one connection to a node. When that is lost, it is made anew and everything is
 /// subscribed to again; what was published meanwhile is lost, and each subscription is told so by one [`Event::Gap`],
-/// which stands where the missing messages would.
+/// which stands where the missing messages would. The same happens when another node takes over: the subscriptions of a
+/// sharded channel follow its slot, and all others leave a node that is no longer a primary of the sentinels, or no
+/// longer part of the cluster.
 ///
 /// What waits to be polled or handled is bounded: by [`queue_limit`](Subscriber::queue_limit) messages and
 /// [`queue_bytes`](Subscriber::queue_bytes), for all of a polled subscriber, and for each channel or pattern of one with
@@ -79,23 +82,10 @@ struct Core {
 }
 
 struct Parts {
-    manager: Manager,
+    roll: Arc<Roll>,
     shared: Arc<Shared>,
     inbox: Arc<Inbox>,
     handlers: Arc<Handlers>,
-    names: Mutex<Names>,
-}
-
-#[derive(Default)]
-struct Names {
-    all: BTreeMap<(u8, Box<[u8]>), Held>,
-    /// It has been polled.
-    polled: bool,
-}
-
-struct Held {
-    mouth: Arc<dyn Mouth>,
-    _subscription: Subscription,
 }
 
 impl Subscriber {
@@ -103,10 +93,9 @@ impl Subscriber {
         let shared: Arc<Shared> = Arc::default();
         let parts = Parts {
             inbox: Arc::new(Inbox::new(&shared)),
-            manager,
+            roll: Roll::new(manager),
             shared,
             handlers: Arc::default(),
-            names: Mutex::default(),
         };
         Subscriber {
             core: Arc::new(Core {
@@ -163,7 +152,7 @@ impl Subscriber {
         handler: impl Fn(&Published) -> R + Send + Sync + 'static,
     ) -> Result<()> {
         let parts = self.parts()?;
-        let names = lock(&parts.names);
+        let names = parts.roll.names();
         names.may_have_handlers("on_message")?;
         let handler = move |message: &Published| handler(message).into_error();
         parts.handlers.set_message(Arc::new(handler))
@@ -176,7 +165,7 @@ impl Subscriber {
         handler: impl Fn(&Gap) -> R + Send + Sync + 'static,
     ) -> Result<()> {
         let parts = self.parts()?;
-        let names = lock(&parts.names);
+        let names = parts.roll.names();
         names.may_have_handlers("on_gap")?;
         let handler = move |gap: &Gap| handler(gap).into_error();
         parts.handlers.set_gap(Arc::new(handler))
@@ -189,7 +178,7 @@ impl Subscriber {
         let parts = self.polled("poll")?;
         loop {
             let left = deadline.remaining();
-            let listens = !lock(&parts.names).all.is_empty();
+            let listens = !parts.roll.names().all.is_empty();
             if !listens && parts.is_closed()? {
                 return Err(Error::closed());
             }
@@ -240,7 +229,7 @@ impl Subscriber {
     /// What it has seen so far.
     pub fn stats(&self) -> Result<SubscriberStats> {
         let parts = self.parts()?;
-        let subscriptions = lock(&parts.names).all.len();
+        let subscriptions = parts.roll.names().all.len();
         Ok(parts.shared.counts.told(subscriptions))
     }
 
@@ -256,7 +245,7 @@ impl Subscriber {
 
     fn polled(&self, what: &str) -> Result<&Parts> {
         let parts = self.parts()?;
-        let mut names = lock(&parts.names);
+        let mut names = parts.roll.names();
         if let (true, _) | (_, true) = parts.handlers.are_set() {
             return Err(Error::new(
                 ErrorKind::Conflict,
@@ -271,10 +260,10 @@ impl Subscriber {
     fn join(&self, kind: Kind, name: &[u8]) -> Result<()> {
         let parts = self.parts()?;
         let key = (kind as u8, Box::from(name));
-        if lock(&parts.names).all.contains_key(&key) {
+        if parts.roll.names().all.contains_key(&key) {
             return Ok(());
         }
-        let dispatch = parts.manager.dispatch()?;
+        let dispatch = parts.roll.manager.dispatch()?;
         if dispatch.topology.fleet.closing.is_open() {
             return Err(Error::closed());
         }
@@ -287,30 +276,29 @@ impl Subscriber {
                 ));
             }
         };
-        let deadline = Deadline::after(parts.manager.timeout()?);
-        let node = match kind {
-            Kind::Sharded => dispatch.topology.pick(Some(name), false, deadline)?.clone(),
-            Kind::Channel | Kind::Pattern => dispatch.topology.home(deadline)?,
+        let held = parts.roll.subscribe(kind, name, mouth.clone())?;
+        let spare = {
+            let mut names = parts.roll.names();
+            // Should another thread have added the same name meanwhile, ours goes away again.
+            match names.all.entry(key) {
+                Entry::Vacant(place) => {
+                    mouth.begin();
+                    place.insert(held);
+                    None
+                }
+                Entry::Occupied(_) => Some(held),
+            }
         };
-        let subscription = node
-            .listener()?
-            .subscribe(kind, name, mouth.clone(), deadline)?;
-        let mut names = lock(&parts.names);
-        // Should another thread have added the same name meanwhile, ours goes away again.
-        if let std::collections::btree_map::Entry::Vacant(place) = names.all.entry(key) {
-            mouth.begin();
-            place.insert(Held {
-                mouth,
-                _subscription: subscription,
-            });
-        }
+        drop(spare);
+        // The map may have changed in between.
+        parts.roll.catch_up();
         Ok(())
     }
 
     fn leave(&self, kind: Kind, name: &[u8]) -> Result<bool> {
         let parts = self.parts()?;
         let key = (kind as u8, Box::from(name));
-        let held = lock(&parts.names).all.remove(&key);
+        let held = parts.roll.names().all.remove(&key);
         if let Some(held) = &held {
             held.mouth.end();
             parts.inbox.nudge();
@@ -319,21 +307,16 @@ impl Subscriber {
     }
 }
 
-impl Names {
-    fn may_have_handlers(&self, what: &str) -> Result<()> {
-        match self.polled || !self.all.is_empty() {
-            false => Ok(()),
-            true => Err(Error::new(
-                ErrorKind::Conflict,
-                format!("{what}: it is set before anything is added or polled"),
-            )),
-        }
-    }
-}
-
 impl Parts {
     fn is_closed(&self) -> Result<bool> {
-        Ok(self.manager.dispatch()?.topology.fleet.closing.is_open())
+        Ok(self
+            .roll
+            .manager
+            .dispatch()?
+            .topology
+            .fleet
+            .closing
+            .is_open())
     }
 }
 
@@ -345,7 +328,7 @@ impl Drop for Core {
             return std::mem::forget(parts);
         }
         if let Some(parts) = parts {
-            let all = std::mem::take(&mut lock(&parts.names).all);
+            let all = std::mem::take(&mut parts.roll.names().all);
             for held in all.values() {
                 held.mouth.end();
             }

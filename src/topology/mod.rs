@@ -15,7 +15,7 @@ mod slots;
 mod standalone;
 mod watch;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -28,6 +28,7 @@ use scout::{Scout, Way};
 use sentinel::Watchmen;
 
 pub(crate) use map::{Map, Picked};
+pub(crate) use scout::Follower;
 pub(crate) use sentinel::Heard;
 pub(crate) use slots::{SLOTS, slot};
 
@@ -220,6 +221,13 @@ impl Topology {
                 Way::Cluster(_) => Shape::Cluster,
                 Way::Sentinel(watchmen) => Shape::Sentinel(&watchmen.master, scout.heard()),
             },
+        }
+    }
+
+    /// Tells this one whenever the map may have changed.
+    pub(crate) fn follow(&self, follower: Weak<dyn Follower>) {
+        if let Some(scout) = &self.scout {
+            scout.tell(follower);
         }
     }
 

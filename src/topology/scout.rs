@@ -2,7 +2,7 @@
 //! themselves; they wait for the end of a round that begins after their question, each until its own deadline, so
 //! that a thousand of them make one round.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -31,6 +31,12 @@ const USUALLY: Duration = Duration::from_secs(10);
 /// An error of the last round holds for this long: whoever comes meanwhile is told at once.
 const STALE: Duration = Duration::from_millis(200);
 
+/// Who is told when the map may have changed.
+pub(crate) trait Follower: Send + Sync {
+    /// Called on any thread, without a lock; hands over to a thread of its own whatever takes long.
+    fn look(self: Arc<Self>);
+}
+
 /// How the map is found.
 pub(crate) enum Way {
     Cluster(Vec<Endpoint>),
@@ -52,6 +58,7 @@ struct Shared {
     /// Held while the map is changed: a slot that was learned is not lost to another.
     changing: Mutex<()>,
     watches: Watches,
+    followers: Mutex<Vec<Weak<dyn Follower>>>,
 }
 
 #[derive(Default)]
@@ -79,6 +86,7 @@ impl Scout {
                 news: Condvar::new(),
                 changing: Mutex::new(()),
                 watches: Watches::default(),
+                followers: Mutex::default(),
             }),
             worker: Mutex::new(None),
         }
@@ -86,6 +94,11 @@ impl Scout {
 
     pub(crate) fn way(&self) -> &Way {
         &self.shared.way
+    }
+
+    /// Tells this one of every change from now on.
+    pub(crate) fn tell(&self, follower: Weak<dyn Follower>) {
+        lock(&self.shared.followers).push(follower);
     }
 
     /// What the sentinels said last.
@@ -163,6 +176,7 @@ impl Scout {
             let changed = map.with_slot(slot, node);
             self.shared.map.store(Arc::new(changed));
         }
+        self.shared.tell();
         self.ask().map(drop)
     }
 
@@ -199,6 +213,17 @@ impl Shared {
         on.wait_timeout(book, time)
             .unwrap_or_else(PoisonError::into_inner)
             .0
+    }
+
+    fn tell(&self) {
+        let followers = {
+            let mut followers = lock(&self.followers);
+            followers.retain(|one| one.strong_count() > 0);
+            followers.clone()
+        };
+        for follower in followers.iter().filter_map(Weak::upgrade) {
+            follower.look();
+        }
     }
 
     fn run(self: &Arc<Shared>) {
@@ -319,6 +344,8 @@ impl Shared {
             let _changing = lock(&self.changing);
             self.map.swap(new.clone())
         };
+        // Before connections are purged: whoever is to leave a node does not renew anything there.
+        self.tell();
         // At first everything is news, and so nothing is.
         let fresh = |node: &&Arc<Node>| !old.is_empty() && !old.has(node);
         for node in new.nodes().filter(fresh) {

@@ -81,6 +81,9 @@ pub(crate) trait Sink: Send + Sync {
     /// The connection was lost and is there again: what was published meanwhile never comes. Told once for each time
     /// that the subscription was renewed.
     fn gap(&self);
+    /// The server refuses to renew it, or cannot be reached: the channel may live elsewhere now. The server is asked again
+    /// after a while.
+    fn refused(&self, _error: &Error) {}
     /// The manager was closed: nothing comes any more.
     fn closed(&self);
 }

@@ -24,6 +24,8 @@ const SHORT_LIFE: Duration = Duration::from_millis(100);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// After this many failures in a row, whoever waits for a first subscription is told.
 const TELLING: u32 = 2;
+/// What was refused for a reason that passes is asked for again after this long.
+const PASSING: Duration = Duration::from_millis(500);
 /// So many messages, and then orders are looked at.
 const ROUND: usize = 1024;
 
@@ -204,14 +206,19 @@ impl Rounds {
                 }
                 News::Refused(kind, name, number, error) => {
                     let error = error.on_node(&self.shared.name);
+                    let pause = match error.kind() {
+                        ErrorKind::Cluster | ErrorKind::Loading => interval.min(PASSING),
+                        _ => interval,
+                    };
                     if self.topics.refused(kind, &name, number, &error) {
                         log::warn!(
                             target: "redkeep",
                             "node {} refuses to renew a subscription, and is asked again in {:.1} s: {error}",
                             self.shared.name,
-                            interval.as_secs_f64()
+                            pause.as_secs_f64()
                         );
-                        self.ask_again = Some(now + interval);
+                        let at = now + pause;
+                        self.ask_again = Some(self.ask_again.map_or(at, |other| other.min(at)));
                     }
                 }
                 News::Dropped(kind, name) => {
@@ -251,6 +258,7 @@ impl Rounds {
         self.shared.condition.note(&error);
         if self.failures >= TELLING {
             self.topics.turn_away(&error);
+            self.topics.cannot_be_renewed(&error);
         }
         self.pause(self.failures);
     }

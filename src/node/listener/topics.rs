@@ -154,6 +154,9 @@ impl Topics {
             map.remove(name);
             return false;
         }
+        for one in &topic.listening {
+            one.sink.refused(error);
+        }
         true
     }
 
@@ -164,6 +167,16 @@ impl Topics {
                 topic.turn_away(error);
                 !topic.listening.is_empty()
             });
+        }
+    }
+
+    /// Those that are left wait for the server to be there again.
+    pub(super) fn cannot_be_renewed(&self, error: &Error) {
+        for topic in self.maps.iter().flat_map(HashMap::values) {
+            topic
+                .listening
+                .iter()
+                .for_each(|one| one.sink.refused(error));
         }
     }
 
