@@ -626,12 +626,23 @@ rk_status rk_manager_fetch_pool_status(struct rk_manager *manager,
 /**
  * The manager's counts, as JSON: "version" (of redkeep), "enabled", "calls" (commands begun), "errors" (those that
  * ended with one), "timeouts" (those that ended at their deadline), "retries" (times a command was sent again),
- * "swallowed" (errors that became a neutral value inside a Rust program), and "pools", as
- * rk_manager_fetch_pool_status() tells them. Fields are added, never removed. json may not be NULL.
+ * "swallowed" (errors that became a neutral value inside a Rust program), "pools", as
+ * rk_manager_fetch_pool_status() tells them, and "consumers": of each consumer that consumes in this process, what
+ * rk_consumer_stats_json() tells, with a "lag" and a "pending" that are up to 5 s old. No server is asked. Fields are
+ * added, never removed. json may not be NULL.
  */
 rk_status rk_manager_stats_json(struct rk_manager *manager,
                                 rk_bytes *json,
                                 rk_error **err);
+
+/**
+ * The manager's counts, and those of the consumers of this process together, as text for Prometheus, in its exposition
+ * format: redkeep_calls_total and so on, and redkeep_stream_..., labelled by channel and group. No server is asked. text
+ * may not be NULL.
+ */
+rk_status rk_manager_stats_prometheus(struct rk_manager *manager,
+                                      rk_bytes *text,
+                                      rk_error **err);
 
 /**
  * Ends everything: every call under way returns RK_ERR_CLOSED, every thread ends, an embedded server too, and later

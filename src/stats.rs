@@ -1,11 +1,17 @@
-//! What is counted.
+//! What is counted, and how features add what they count to the statistics of their manager.
 
-use std::sync::Mutex;
+mod exposition;
+
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 use crate::error::{Error, ErrorKind};
 use crate::fork::lock;
+
+pub(crate) use exposition::{Alike, Exposition, labels};
 
 /// A number that only grows.
 #[derive(Default)]
@@ -35,6 +41,29 @@ pub(crate) struct Counters {
     /// Errors that the caller did not see: the lenient view's, and those of features that go on without Redis.
     pub(crate) swallowed: Counter,
     told: Mutex<Option<Instant>>,
+}
+
+/// Something that counts for itself. It answers from what it knows, and asks no server.
+pub(crate) trait Reporter: Send + Sync {
+    /// An element of the array of consumers in the manager's statistics.
+    fn as_json(&self) -> Value;
+    fn expose(&self, to: &mut Exposition);
+}
+
+/// All that live, of one manager.
+#[derive(Default)]
+pub(crate) struct Reporters(Mutex<Vec<Weak<dyn Reporter>>>);
+
+impl Reporters {
+    pub(crate) fn add(&self, reporter: Weak<dyn Reporter>) {
+        let mut all = lock(&self.0);
+        all.retain(|one| one.strong_count() > 0);
+        all.push(reporter);
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<dyn Reporter>> {
+        lock(&self.0).iter().filter_map(Weak::upgrade).collect()
+    }
 }
 
 /// At most one line in the log within this time about errors that the caller does not see.

@@ -1241,6 +1241,40 @@ fn statistics_tell_lag_and_pending() {
         text.contains("redkeep_stream_lag{channel=\"orders\",group=\"orders:l:cg\"} 3\n"),
         "{text}"
     );
+
+    // The manager tells the same, for all of them, from what they know.
+    let other = keep
+        .consumer("l")
+        .register_channel("orders", quick())
+        .register_handler("orders", |_: &Received| Ok::<(), String>(()));
+    assert_eq!(other.consume_all_channels(MOMENT).unwrap(), 3);
+    let stats = keep.stats();
+    let told = stats["consumers"].as_array().unwrap();
+    assert_eq!(told.len(), 2, "{stats}");
+    let own = told.iter().find(|it| it["consumer"] == consumer.name());
+    assert_eq!(own.unwrap()["channels"][0]["handled"], 1);
+    assert_eq!(own.unwrap()["channels"][0]["lag"], 3);
+    let text = keep.stats_prometheus();
+    for line in [
+        "redkeep_stream_delivered_total{channel=\"orders\",group=\"orders:l:cg\"} 5\n",
+        "redkeep_stream_handler_seconds_count{channel=\"orders\",group=\"orders:l:cg\"} 5\n",
+        "# TYPE redkeep_calls_total counter\n",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    // In the background they look for themselves.
+    let background = keep
+        .consumer("b")
+        .register_channel("orders", quick().read_messages(true).claim_idle(ms(60)));
+    assert!(background.poll(PATIENCE).unwrap().is_some());
+    wait_until(PATIENCE, || {
+        let stats = keep.stats();
+        let all = stats["consumers"].as_array().unwrap().clone();
+        let own = all.iter().find(|it| it["consumer"] == background.name());
+        own.is_some_and(|it| it["channels"][0]["pending"].as_i64() == Some(5))
+    });
+    drop((consumer, other, background));
+    assert_eq!(keep.stats()["consumers"].as_array().unwrap().len(), 0);
 }
 
 #[test]

@@ -86,6 +86,18 @@ fn consumer(keep: &Manager, listener: &str, channels: &[String], seen: &Seen) ->
     consumer
 }
 
+/// Ends the others, also when a check has failed: a scope waits for all its threads.
+struct End<'a>(&'a AtomicBool, Option<&'a Consumer>);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+        if let Some(consumer) = self.1 {
+            consumer.stop(LONG).expect("it ends");
+        }
+    }
+}
+
 /// Nothing of the channel waits to be acknowledged.
 fn all_done(keep: &Manager, channel: &str) -> bool {
     type Group = HashMap<String, redis::Value>;
@@ -126,7 +138,7 @@ fn a_channel_is_followed_from_node_to_node_and_holds_up_no_other() {
     };
     send(0);
     let handled = |n: usize| channels.iter().all(|channel| seen.has(channel, n));
-    wait_until(PATIENCE, || handled(0));
+    wait_until(LONG, || handled(0));
     assert_eq!(readers(), 2, "one for each node");
 
     let polled = {
@@ -140,6 +152,7 @@ fn a_channel_is_followed_from_node_to_node_and_holds_up_no_other() {
     let persisting = consumer(&keep, "persisting", &channels, &there);
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _end = End(&stop, Some(&persisting));
         scope.spawn(|| persisting.persist_consume_all_channels(NONE, SECOND));
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
@@ -159,23 +172,21 @@ fn a_channel_is_followed_from_node_to_node_and_holds_up_no_other() {
             cluster.move_slot(slot(&channels[0]), at, to);
             at = to;
             send(n + 1);
-            wait_until(PATIENCE, || everywhere(n + 1));
+            wait_until(LONG, || everywhere(n + 1));
         }
         // While it moves: the old node answers ASK, and its keys are with the new one.
         cluster.begin_to_move(slot(&channels[0]), 0, 2);
         cluster.move_keys(slot(&channels[0]), 0, 2);
         send(4);
-        wait_until(PATIENCE, || everywhere(4));
+        wait_until(LONG, || everywhere(4));
         send(5);
-        wait_until(PATIENCE, || everywhere(5));
+        wait_until(LONG, || everywhere(5));
         cluster.end_move(slot(&channels[0]), 2);
         send(6);
-        wait_until(PATIENCE, || everywhere(6));
-        stop.store(true, Ordering::Relaxed);
-        persisting.stop(PATIENCE).unwrap();
+        wait_until(LONG, || everywhere(6));
     });
     for channel in &channels {
-        wait_until(PATIENCE, || all_done(&keep, channel));
+        wait_until(LONG, || all_done(&keep, channel));
     }
     started.stop(PATIENCE).unwrap();
     polled.stop(PATIENCE).unwrap();
@@ -190,6 +201,7 @@ fn a_batch_that_is_sent_while_its_slot_moves_arrives_whole_and_once() {
     let sender = keep.sender().register_channel(&channel);
     let stop = AtomicBool::new(false);
     let (sent, in_order) = thread::scope(|scope| {
+        let _end = End(&stop, None);
         let sending = scope.spawn(|| {
             let mut sent = 0;
             let mut in_order = true;
@@ -210,9 +222,7 @@ fn a_batch_that_is_sent_while_its_slot_moves_arrives_whole_and_once() {
             cluster.move_slot(slot(&channel), from, to);
             // Something is sent in between.
             let before = cluster.nodes[to].command_calls("xadd");
-            wait_until(PATIENCE, || {
-                cluster.nodes[to].command_calls("xadd") > before
-            });
+            wait_until(LONG, || cluster.nodes[to].command_calls("xadd") > before);
         }
         stop.store(true, Ordering::Relaxed);
         sending.join().unwrap()

@@ -15,7 +15,7 @@ use crate::clock::{self, Deadline};
 use crate::config::{Settings, Target};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::node::{Batch, Node};
-use crate::stats::Counters;
+use crate::stats::{Counters, Reporters};
 use crate::topology::{Picked, Topology};
 use crate::transport::{Entry, Kind, Reached, Reply, command};
 use crate::worker::Crew;
@@ -37,6 +37,7 @@ const REDIRECTS: u32 = 5;
 pub(crate) struct Dispatch {
     pub(crate) topology: Topology,
     pub(crate) counters: Counters,
+    pub(crate) reporters: Reporters,
     /// The threads that run users' handlers.
     pub(crate) crew: Arc<Crew>,
     settings: Arc<Settings>,
@@ -78,6 +79,7 @@ impl Dispatch {
         let dispatch = Dispatch {
             topology,
             counters: Counters::default(),
+            reporters: Reporters::default(),
             crew: Arc::new(Crew::new(settings.workers)),
             settings,
             knowledge: Knowledge::default(),

@@ -377,8 +377,10 @@ pub unsafe extern "C" fn rk_manager_fetch_pool_status(
 
 /// The manager's counts, as JSON: "version" (of redkeep), "enabled", "calls" (commands begun), "errors" (those that
 /// ended with one), "timeouts" (those that ended at their deadline), "retries" (times a command was sent again),
-/// "swallowed" (errors that became a neutral value inside a Rust program), and "pools", as
-/// rk_manager_fetch_pool_status() tells them. Fields are added, never removed. json may not be NULL.
+/// "swallowed" (errors that became a neutral value inside a Rust program), "pools", as
+/// rk_manager_fetch_pool_status() tells them, and "consumers": of each consumer that consumes in this process, what
+/// rk_consumer_stats_json() tells, with a "lag" and a "pending" that are up to 5 s old. No server is asked. Fields are
+/// added, never removed. json may not be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rk_manager_stats_json(
     manager: *mut rk_manager,
@@ -392,6 +394,26 @@ pub unsafe extern "C" fn rk_manager_stats_json(
         let manager = c.manager(manager)?;
         json.wanted()?;
         json.set(rk_bytes::json(&manager.stats())?);
+        Ok(rk_status::RK_OK)
+    })
+}
+
+/// The manager's counts, and those of the consumers of this process together, as text for Prometheus, in its exposition
+/// format: redkeep_calls_total and so on, and redkeep_stream_..., labelled by channel and group. No server is asked. text
+/// may not be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rk_manager_stats_prometheus(
+    manager: *mut rk_manager,
+    text: *mut rk_bytes,
+    err: *mut *mut rk_error,
+) -> rk_status {
+    // SAFETY: the arguments are as the header asks.
+    let c = unsafe { Caller::trusted() };
+    let text = c.out(text, "text", rk_bytes::NONE);
+    c.run(err, || {
+        let manager = c.manager(manager)?;
+        text.wanted()?;
+        text.set(rk_bytes::new(manager.stats_prometheus().into_bytes()));
         Ok(rk_status::RK_OK)
     })
 }

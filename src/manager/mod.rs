@@ -267,8 +267,18 @@ impl Manager {
     /// | retries | times a command was sent again |
     /// | swallowed | errors that the caller did not see: the lenient view's, and those of a limiter or a cache |
     /// | pools | as [`fetch_pool_status`](Manager::fetch_pool_status) |
+    /// | consumers | of each consumer that consumes in this process, what [`Consumer::stats`](crate::Consumer::stats) tells; its `lag` and `pending` are up to 5 s old |
+    ///
+    /// No server is asked.
     pub fn stats(&self) -> Value {
         status::stats(self.dispatch_if_made(), self.is_enabled())
+    }
+
+    /// The counts, and those of consumers, as text for Prometheus, in its exposition format: `redkeep_calls_total` and so
+    /// on, and `redkeep_stream_...`, labelled by channel and group, for all consumers of this process together. No
+    /// server is asked.
+    pub fn stats_prometheus(&self) -> String {
+        status::exposition(self.dispatch_if_made()).text()
     }
 
     /// Starts the periodic health checks. They run from the start unless `health_check_interval` is 0; starting

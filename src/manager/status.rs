@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::dispatch::Dispatch;
 use crate::node::{Node, SharedLine, State};
+use crate::stats::Exposition;
 use crate::topology::{Heard, Map, Shape};
 
 /// The state of every pool of every node. Serialises as the JSON that C gets from `rk_manager_fetch_pool_status`.
@@ -395,6 +396,8 @@ pub(crate) fn stats(dispatch: Option<&Dispatch>, enabled: bool) -> Value {
         dispatch.map_or(0, |dispatch| pick(&dispatch.counters).get())
     };
     let pools = dispatch.map_or_else(PoolStatus::empty, PoolStatus::of);
+    let consumers = dispatch.map(|dispatch| dispatch.reporters.all());
+    let consumers = consumers.unwrap_or_default();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "enabled": enabled,
@@ -404,7 +407,46 @@ pub(crate) fn stats(dispatch: Option<&Dispatch>, enabled: bool) -> Value {
         "retries": count(|c| &c.retries),
         "swallowed": count(|c| &c.swallowed),
         "pools": pools.json(),
+        "consumers": consumers.iter().map(|it| it.as_json()).collect::<Vec<_>>(),
     })
+}
+
+/// The same for Prometheus. What the pools tell is still to come.
+pub(crate) fn exposition(dispatch: Option<&Dispatch>) -> Exposition {
+    let mut to = Exposition::default();
+    let Some(dispatch) = dispatch else {
+        return to;
+    };
+    let counters = &dispatch.counters;
+    for (name, help, counter) in [
+        ("calls", "Commands begun.", &counters.calls),
+        (
+            "errors",
+            "Commands that ended with an error.",
+            &counters.errors,
+        ),
+        (
+            "timeouts",
+            "Commands that ended at their deadline.",
+            &counters.timeouts,
+        ),
+        (
+            "retries",
+            "Times a command was sent again.",
+            &counters.retries,
+        ),
+        (
+            "swallowed",
+            "Errors that the caller did not see.",
+            &counters.swallowed,
+        ),
+    ] {
+        to.counter(&format!("redkeep_{name}_total"), help, "", counter.get());
+    }
+    for reporter in dispatch.reporters.all() {
+        reporter.expose(&mut to);
+    }
+    to
 }
 
 /// With three decimals, which is a microsecond.

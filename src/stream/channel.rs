@@ -55,6 +55,8 @@ pub(super) struct State {
     resting: Option<Instant>,
     /// The node that an ASK named, and when.
     asked: Option<(Arc<Node>, Instant)>,
+    /// Where its group stood when the server was last asked: entries not read, and not acknowledged.
+    pub(super) told: (Option<i64>, Option<i64>),
     /// How often it was sent elsewhere without having been read in between.
     strays: u32,
 }

@@ -11,6 +11,7 @@ use crate::client::Client;
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::lock;
+use crate::stats::{Exposition, Reporter};
 use crate::stream::channel::{Channel, Handler};
 use crate::stream::duty;
 use crate::stream::groups;
@@ -21,7 +22,6 @@ use crate::stream::options::ChannelOptions;
 use crate::stream::poll::stopped;
 use crate::stream::received::Received;
 use crate::stream::rounds::Pace;
-use crate::stream::stats;
 
 /// Receives messages from channels, which are Redis streams, in the name of a listener. All consumers of one listener,
 /// in whatever processes, share the messages of a channel; another listener gets all of them again.
@@ -270,13 +270,18 @@ impl Consumer {
     /// | cleaned | entries deleted by clean-up |
     /// | handler_time | `seconds` in all, and `buckets`: how many calls (`count`) took up to `le` seconds |
     pub fn stats(&self) -> Result<Value> {
-        let name = self.inner.shared.name.clone();
-        self.inner.seen(|all| stats::as_json(&name, all))
+        self.inner.usable_at_all()?;
+        self.inner.look();
+        Ok(self.inner.as_json())
     }
 
     /// The same as text for Prometheus, in its exposition format: `redkeep_stream_...`, labelled by channel and group.
     pub fn stats_prometheus(&self) -> Result<String> {
-        self.inner.seen(stats::as_prometheus)
+        self.inner.usable_at_all()?;
+        self.inner.look();
+        let mut to = Exposition::default();
+        self.inner.expose(&mut to);
+        Ok(to.text())
     }
 
     /// The name under which the server knows this consumer: `{listener}.{host}.{pid}.{8 random}`.

@@ -14,7 +14,8 @@ use crate::worker::Latch;
 
 /// How many ids go into one sign of life.
 const AT_ONCE: usize = 500;
-const LONGEST: Duration = Duration::from_secs(30);
+/// So often the server is asked where the groups stand, for the statistics.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Whose duties these are.
 pub(super) trait Channels: Send + Sync {
@@ -24,6 +25,7 @@ pub(super) trait Channels: Send + Sync {
 /// Runs until it is over, or its consumer is gone.
 pub(super) fn run<C: Channels>(consumer: &Weak<C>, over: &Latch) {
     let mut cleaned = Instant::now();
+    let mut looked: Option<Instant> = None;
     loop {
         let Some(channels) = consumer.upgrade().map(|it| it.channels()) else {
             return;
@@ -33,9 +35,13 @@ pub(super) fn run<C: Channels>(consumer: &Weak<C>, over: &Latch) {
             .iter()
             .filter(|it| it.options.message_cleanup)
             .map(|it| it.options.cleanup_interval);
-        let step = beats.chain(cleanups).min().unwrap_or(LONGEST);
-        if over.sleep(step.clamp(Duration::from_millis(5), LONGEST)) {
+        let step = beats.chain(cleanups).min().unwrap_or(LOOK);
+        if over.sleep(step.clamp(Duration::from_millis(5), LOOK)) {
             return;
+        }
+        if looked.is_none_or(|at| at.elapsed() >= LOOK) {
+            looked = Some(Instant::now());
+            channels.iter().for_each(|channel| channel.look());
         }
         for channel in &channels {
             beat(channel);

@@ -1,6 +1,6 @@
 //! What all handles of one consumer share: what is registered, and how it is used.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::client::Client;
@@ -11,14 +11,12 @@ use crate::stream::channel::Channel;
 use crate::stream::consumer::Consumer;
 use crate::stream::desks::Desks;
 use crate::stream::duty::{self, Channels};
-use crate::stream::groups;
 use crate::stream::handle;
 use crate::stream::names;
 use crate::stream::poll::{Inbox, stopped};
 use crate::stream::reader::Way;
 use crate::stream::rounds::{Pace, Tour};
 use crate::stream::shared::Shared;
-use crate::stream::stats::Seen;
 use crate::stream::threads::Threads;
 use crate::worker::Latch;
 
@@ -249,6 +247,8 @@ impl Inner {
         };
         let threads = Threads::of(&self.shared.client)?;
         run.duty = Some(threads.start(&self.over, "redkeep-stream", body)?);
+        let own: Weak<Inner> = Arc::downgrade(self);
+        self.shared.client.dispatch()?.reporters.add(own);
         Ok(())
     }
 
@@ -309,26 +309,6 @@ impl Inner {
             busy = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         true
-    }
-
-    pub(super) fn seen<T>(&self, show: impl FnOnce(&[Seen<'_>]) -> T) -> Result<T> {
-        self.usable_at_all()?;
-        let channels = lock(&self.channels).clone();
-        let all: Vec<Seen<'_>> = channels
-            .iter()
-            .map(|it| {
-                let (lag, pending) = groups::lag_and_pending(it).unwrap_or_default();
-                Seen {
-                    channel: &it.name,
-                    group: &it.group,
-                    counts: &it.counts,
-                    lag,
-                    pending,
-                    in_hand: it.in_hand(),
-                }
-            })
-            .collect();
-        Ok(show(&all))
     }
 }
 

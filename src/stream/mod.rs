@@ -25,6 +25,7 @@ mod pending;
 mod poll;
 mod reader;
 mod received;
+mod report;
 mod retries;
 mod rounds;
 mod scripts;

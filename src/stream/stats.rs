@@ -1,10 +1,11 @@
 //! What is counted of a channel, as JSON and as Prometheus text.
 
-use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+
+use crate::stats::{Alike, Exposition, labels};
 
 /// Upper ends of the histogram of handler times, in microseconds.
 const BUCKETS: [u64; 14] = [
@@ -143,73 +144,43 @@ pub(super) fn as_json(consumer: &str, all: &[Seen<'_>]) -> Value {
     json!({"consumer": consumer, "channels": channels})
 }
 
-pub(super) fn as_prometheus(all: &[Seen<'_>]) -> String {
-    let mut text = String::new();
-    let labels = |seen: &Seen<'_>| {
-        let (channel, group) = (escape(seen.channel), escape(seen.group));
-        format!("channel=\"{channel}\",group=\"{group}\"")
-    };
-    type Gauge = fn(&Seen<'_>) -> Option<i64>;
-    let gauges: [(&str, &str, Gauge); 3] = [
-        ("lag", "Entries that the group has not read yet.", |seen| {
-            seen.lag
-        }),
-        ("pending", "Entries read and not acknowledged.", |seen| {
-            seen.pending
-        }),
-        ("in_hand", "Messages in this consumer's hands.", |seen| {
-            Some(seen.in_hand as i64)
-        }),
-    ];
-    for (name, help, value) in gauges {
-        head(&mut text, name, "gauge", help);
-        for seen in all {
-            if let Some(value) = value(seen) {
-                line(&mut text, name, &labels(seen), value);
-            }
-        }
-    }
-    for (i, (name, help)) in COUNTS.iter().enumerate() {
-        let name = format!("{name}_total");
-        head(&mut text, &name, "counter", help);
-        for seen in all {
-            line(&mut text, &name, &labels(seen), seen.counts.get(i));
-        }
-    }
-    let name = "handler_seconds";
-    head(&mut text, name, "histogram", "How long handlers took.");
+pub(super) fn expose(to: &mut Exposition, all: &[Seen<'_>]) {
     for seen in all {
-        let labels = labels(seen);
-        let cumulative = seen.counts.cumulative();
-        let ends = BUCKETS.iter().map(|end| (*end as f64 / 1e6).to_string());
-        for (end, n) in ends.chain(["+Inf".to_owned()]).zip(&cumulative) {
-            let labels = format!("{labels},le=\"{end}\"");
-            line(&mut text, "handler_seconds_bucket", &labels, n);
+        let labels = labels(&[("channel", seen.channel), ("group", seen.group)]);
+        let mut gauge = |name: &str, help: &str, value, alike| {
+            to.gauge(
+                &format!("redkeep_stream_{name}"),
+                help,
+                &labels,
+                value,
+                alike,
+            );
+        };
+        let help = "Entries that the group has not read yet.";
+        gauge("lag", help, seen.lag, Alike::TheSame);
+        let help = "Entries read and not acknowledged.";
+        gauge("pending", help, seen.pending, Alike::TheSame);
+        let in_hand = Some(seen.in_hand as i64);
+        gauge(
+            "in_hand",
+            "Messages in the hands of consumers.",
+            in_hand,
+            Alike::Added,
+        );
+        for (i, (name, help)) in COUNTS.iter().enumerate() {
+            let name = format!("redkeep_stream_{name}_total");
+            to.counter(&name, help, &labels, seen.counts.get(i));
         }
-        line(
-            &mut text,
-            "handler_seconds_sum",
+        let ends = BUCKETS.iter().map(|end| Some(*end as f64 / 1e6));
+        let buckets = ends.chain([None]).zip(seen.counts.cumulative());
+        to.histogram(
+            "redkeep_stream_handler_seconds",
+            "How long handlers took.",
             &labels,
+            buckets,
             seen.counts.seconds(),
         );
-        let count = cumulative.last().copied().unwrap_or_default();
-        line(&mut text, "handler_seconds_count", &labels, count);
     }
-    text
-}
-
-fn head(text: &mut String, name: &str, kind: &str, help: &str) {
-    let _ = writeln!(text, "# HELP redkeep_stream_{name} {help}");
-    let _ = writeln!(text, "# TYPE redkeep_stream_{name} {kind}");
-}
-
-fn line(text: &mut String, name: &str, labels: &str, value: impl std::fmt::Display) {
-    let _ = writeln!(text, "redkeep_stream_{name}{{{labels}}} {value}");
-}
-
-fn escape(text: &str) -> String {
-    let text = text.replace('\\', "\\\\").replace('"', "\\\"");
-    text.replace('\n', "\\n")
 }
 
 #[cfg(test)]
@@ -254,7 +225,9 @@ mod tests {
             channel["handler_time"]["buckets"][14],
             json!({"le": null, "count": 3})
         );
-        let text = as_prometheus(&[seen]);
+        let mut to = Exposition::default();
+        expose(&mut to, &[seen]);
+        let text = to.text();
         for wanted in [
             "# TYPE redkeep_stream_delivered_total counter\n",
             "redkeep_stream_delivered_total{channel=\"a\\\"b\",group=\"g\"} 3\n",

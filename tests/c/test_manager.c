@@ -62,7 +62,13 @@ static void states(void)
     json_has(&json, "\"calls\":");
     json_has(&json, "\"enabled\":true");
     json_has(&json, "\"version\":\"" RK_VERSION_STRING "\"");
+    json_has(&json, "\"consumers\":[]");
     rk_bytes_free(&json);
+    OK(rk_manager_stats_prometheus(keep, &json, &err));
+    json_has(&json, "# TYPE redkeep_calls_total counter\n");
+    rk_bytes_free(&json);
+    STATUS(RK_ERR_ARGUMENT, rk_manager_stats_prometheus(keep, NULL, &err));
+    STATUS(RK_ERR_ARGUMENT, rk_manager_stats_prometheus(NULL, &json, &err));
     OK(rk_manager_disconnect(keep, &err));
     OK(rk_ping(keep, &err));
     rk_manager_free(keep); /* without a close */
