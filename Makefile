@@ -86,10 +86,12 @@ test-c: setup-tests ## the C tests, plain, under valgrind and with AddressSaniti
 	./tests/c/run.sh
 
 MINUTES ?= 2
+NEAR_MINUTES ?= 10
 
-soak: setup ## random calls under random faults for a while (MINUTES=, REDKEEP_SOAK_SEED=), and the long tests
+soak: setup ## random calls under random faults (MINUTES=, REDKEEP_SOAK_SEED=), the near cache (NEAR_MINUTES=), the long tests
 	$(CARGO) test --release --test cluster --test sentinel -- --ignored --nocapture --test-threads=1
 	./tests/topologies.sh
+	REDKEEP_NEAR_MINUTES='$(NEAR_MINUTES)' $(CARGO) test --release --test near_coherence -- --exact nor_for_as_long_as_asked --nocapture
 	REDKEEP_SOAK_MINUTES='$(MINUTES)' $(CARGO) test --release --test soak -- --exact soak_for_as_long_as_asked --nocapture
 	$(CARGO) test --release --test lock_processes -- --ignored --nocapture
 	REDKEEP_LIMITER_SECONDS=30 $(CARGO) test --release --test limiter -- --nocapture four_processes

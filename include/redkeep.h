@@ -156,6 +156,13 @@ typedef struct rk_sessions rk_sessions;
 typedef struct rk_cache rk_cache;
 
 /**
+ * A near cache. It keeps its manager alive.
+ *
+ * Thread safety: any number of threads at once; rk_near_option() only before others use it.
+ */
+typedef struct rk_near rk_near;
+
+/**
  * An event that was polled. What is read from it is borrowed until rk_event_free().
  *
  * Thread safety: one thread at a time. It is independent of its subscriber, and may be handed to another thread.
@@ -1546,6 +1553,121 @@ rk_status rk_cache_get_or_compute(const struct rk_cache *cache,
 rk_status rk_cache_invalidate(const struct rk_cache *cache,
                               const char *args_json,
                               rk_error **err);
+
+/* ---- Near cache ---------------------------------------------------------------------------------
+ *
+ * Copies of values in this process, which the server itself keeps fresh: a read of a key that is known here does not use
+ * the network, and when anybody changes the key, the server says so and the copy goes.
+ *
+ * A thread that reads a key through one near cache never sees a value older than one that it saw before. When a call that
+ * writes through the same manager has returned, nobody reads the old value from here any more; what others write is seen
+ * when the server's word of it has arrived, usually within a millisecond. Where the connection on which that comes
+ * breaks, everything of the node is forgotten.
+ *
+ * It needs a server from 6.0 on that allows CLIENT TRACKING, and RESP3. Of a node that does not tell of changes nothing
+ * is kept: its keys are read from the server each time, and the log says so once.
+ */
+
+/**
+ * A near cache that takes about max_bytes at most; 0 stands for the property near_cache_bytes. Where that is 0 too,
+ * nothing is kept, and every read goes to the server. out may not be NULL.
+ */
+rk_status rk_near_new(rk_manager *manager,
+                      size_t max_bytes,
+                      struct rk_near **out,
+                      rk_error **err);
+
+/** Frees the handle, and all that it keeps. NULL is nothing to do. */
+void rk_near_free(struct rk_near *near);
+
+/**
+ * Sets an option; what was kept before is forgotten.
+ *
+ * "ttl": how long a copy is kept at most, changed or not ("3600"; seconds, or with its unit, "500ms").
+ *
+ * "prefix": only keys that begin with this are kept, or with one of those given before; and the server tells of changes
+ * to no others. Without any, all keys are kept, and the server sends the name of every key that is changed: name those
+ * that are wanted where much is written.
+ */
+rk_status rk_near_option(struct rk_near *near,
+                         const char *name,
+                         const char *value,
+                         rk_error **err);
+
+/** The value of a key; RK_NIL, and {NULL, 0}, if there is no such key. out may not be NULL. */
+rk_status rk_near_get(const struct rk_near *near,
+                      const void *key,
+                      size_t key_len,
+                      rk_bytes *out,
+                      rk_error **err);
+
+/**
+ * The value of a key, copied into the caller's own buffer of cap bytes; nothing is allocated where it is known, and no
+ * zero is added. *len becomes the length of the whole value. If that is more than cap, the first cap bytes are copied
+ * and RK_TRUNCATED is returned. RK_NIL if there is no such key. buf may be NULL if cap is 0; len may not be NULL.
+ */
+rk_status rk_near_get_into(const struct rk_near *near,
+                           const void *key,
+                           size_t key_len,
+                           void *buf,
+                           size_t cap,
+                           size_t *len,
+                           rk_error **err);
+
+/**
+ * The value of a key as the JSON text that is stored, after checking that it is JSON (RK_ERR_STORED_JSON); RK_NIL if
+ * there is no such key. json may not be NULL.
+ */
+rk_status rk_near_get_json(const struct rk_near *near,
+                           const void *key,
+                           size_t key_len,
+                           rk_bytes *json,
+                           rk_error **err);
+
+/**
+ * The values of several keys: an array, in their order, with a nil for each that does not exist. Those that are not known
+ * are asked for together, of each node. out may not be NULL.
+ */
+rk_status rk_near_mget(const struct rk_near *near,
+                       const rk_slice *keys,
+                       size_t n,
+                       rk_reply **out,
+                       rk_error **err);
+
+/**
+ * The value of one field of a hash; RK_NIL if there is no such field. What is kept is what was asked for, not the whole
+ * hash. out may not be NULL.
+ */
+rk_status rk_near_hget(const struct rk_near *near,
+                       const void *name,
+                       size_t name_len,
+                       const void *field,
+                       size_t field_len,
+                       rk_bytes *out,
+                       rk_error **err);
+
+/**
+ * All fields of a hash with their values: a map, in no particular order, and an empty one if there is no such key. An
+ * rk_near_hget() of the same hash is answered from here too. out may not be NULL.
+ */
+rk_status rk_near_hgetall(const struct rk_near *near,
+                          const void *name,
+                          size_t name_len,
+                          rk_reply **out,
+                          rk_error **err);
+
+/** Forgets everything. */
+rk_status rk_near_clear(const struct rk_near *near, rk_error **err);
+
+/**
+ * What it has seen in this process so far, as JSON: {"hits", "misses", "invalidations", "evictions", "emptied",
+ * "entries", "bytes", "max_bytes", "nodes"}, all of them numbers. An invalidation is a value that was dropped because its
+ * key was changed, an eviction one for which there was no more room; "emptied" is how often everything of a node was
+ * dropped, and "nodes" how many tell of changes at present. Fields are added, never removed. out may not be NULL.
+ */
+rk_status rk_near_stats_json(const struct rk_near *near,
+                             rk_bytes *out,
+                             rk_error **err);
 
 /* ---- Publish and subscribe ----------------------------------------------------------------------
  *

@@ -23,6 +23,7 @@
 //! |---|---|
 //! | `ffi` | the C ABI |
 //! | `cache` | results of functions |
+//! | `near` | copies of values, which the server keeps fresh |
 //! | `limiter` | rate limits |
 //! | `lock` | locks with leases, queues and fences |
 //! | `session` | sessions of users |
@@ -50,6 +51,7 @@ mod fork;
 mod limiter;
 mod lock;
 mod manager;
+mod near;
 mod node;
 mod pubsub;
 mod session;
@@ -73,6 +75,7 @@ pub use manager::{
     Health, LineState, Manager, NodeRole, NodeState, NodeStatus, PoolState, PoolStatus,
     SentinelStatus, TopologyKind,
 };
+pub use near::{NearCache, NearStats};
 pub use pubsub::{Event, Gap, HandlerResult, Overflow, Published, Subscriber, SubscriberStats};
 pub use session::Sessions;
 pub use stream::{ChannelOptions, Consumer, Delivery, Message, Received, Sender, StartAt, Trim};

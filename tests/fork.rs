@@ -550,3 +550,48 @@ fn a_child_computes_for_itself_what_its_parent_computes() {
         assert_eq!(made.expect("a value"), "parent");
     });
 }
+
+#[test]
+fn a_child_begins_with_an_empty_near_cache_of_its_own() {
+    if !alone("a_child_begins_with_an_empty_near_cache_of_its_own") {
+        return;
+    }
+    let server = Server::start();
+    let keep = open(&server);
+    let near = keep.near_cache(1 << 20);
+    keep.set("a", "1").expect("an answer");
+    for _ in 0..3 {
+        near.get::<String>("a").expect("an answer");
+    }
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        // Whoever reads meanwhile holds a lock of it now and then.
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                near.get::<String>("a").expect("an answer");
+            }
+        });
+        for _ in 0..10 {
+            let child = Child::run(|| {
+                let before = told(near.stats())?;
+                holds(before.hits + before.misses + before.entries == 0, "empty")?;
+                for i in 0..20 {
+                    told(keep.set("b", i))?;
+                    holds(told(near.get::<i64>("b"))? == Some(i), "its own writes")?;
+                    told(near.get::<i64>("b"))?;
+                }
+                let after = told(near.stats())?;
+                holds(after.nodes == 1, "its own listener")
+            });
+            child.join();
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    let stats = near.stats().expect("an open manager");
+    assert!(stats.hits > 2 && stats.nodes == 1, "{stats:?}");
+    keep.set("a", "2").expect("an answer");
+    assert_eq!(
+        near.get::<String>("a").expect("an answer").as_deref(),
+        Some("2")
+    );
+}

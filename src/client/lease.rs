@@ -8,8 +8,8 @@ use redis::{FromRedisValue, ToRedisArgs};
 use crate::client::listening::Listening;
 use crate::client::scratch::Scratch;
 use crate::client::{
-    Load, Packer, Pipeline, Replies, Road, convert, look, nothing, pack_any, patience, stateful,
-    typed,
+    Load, Packer, Pipeline, Replies, Road, convert, look, nothing, own_writes, pack_any, patience,
+    stateful, typed,
 };
 use crate::clock::Deadline;
 use crate::config::Endpoint;
@@ -154,8 +154,9 @@ impl Lease {
         );
         let atomic = load.is_atomic();
         let result = load.run(self.timeout, |batch, _, replies, reached| {
-            held.call_many_open(batch, replies, reached)
-                .inspect_err(|_| *lost = true)
+            let result = held.call_many_open(batch, replies, reached);
+            own_writes::tell(&held.node().witnesses, batch.bytes);
+            result.inspect_err(|_| *lost = true)
         });
         // EXEC ends every watch, unless there was nothing for it to execute, as when MULTI was refused.
         let ended = |error: &Error| {
@@ -265,8 +266,11 @@ impl Lease {
         }
         self.changed |= reading.stateful;
         let time = within.unwrap_or_else(|| patience(self.timeout, &reading));
-        self.send(packed, answers, reply, Deadline::after(time))
-            .inspect_err(|_| self.lost = true)?;
+        let sent = self.send(packed, answers, reply, Deadline::after(time));
+        let witnesses = &self.held().node().witnesses;
+        own_writes::tell(witnesses, packed);
+        own_writes::tell_of_exec(witnesses, &args);
+        sent.inspect_err(|_| self.lost = true)?;
         match reply.error_text() {
             None => read(reply),
             Some(text) => {

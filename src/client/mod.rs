@@ -7,6 +7,7 @@ mod lease;
 mod lenient;
 mod listening;
 mod options;
+mod own_writes;
 mod packer;
 mod pipeline;
 mod scan;
@@ -265,8 +266,21 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// On a cluster, keys in different slots are different servers' business.
 fn send(
+    dispatch: &Dispatch,
+    request: &Request<'_>,
+    many_keys: bool,
+    reply: &mut Reply,
+) -> Result<()> {
+    let result = send_to_all(dispatch, request, many_keys, reply);
+    if request.class != Class::Read {
+        own_writes::tell(&dispatch.topology.fleet.witnesses, request.bytes);
+    }
+    result
+}
+
+/// On a cluster, keys in different slots are different servers' business.
+fn send_to_all(
     dispatch: &Dispatch,
     request: &Request<'_>,
     many_keys: bool,
@@ -347,7 +361,7 @@ fn typed<T: FromRedisValue>(reply: &mut Reply) -> Result<T> {
     convert(value_of(reply)?)
 }
 
-fn convert<T: FromRedisValue>(value: redis::Value) -> Result<T> {
+pub(crate) fn convert<T: FromRedisValue>(value: redis::Value) -> Result<T> {
     let kind = kind_of(&value);
     // The redis crate's own text quotes the value, which has no business in an error.
     T::from_redis_value(value).map_err(|_| {

@@ -7,7 +7,7 @@ use redis::{FromRedisValue, ToRedisArgs};
 use crate::client::packer::{Packer, unpack};
 use crate::client::script::Known;
 use crate::client::spread::{look_up, one_slot};
-use crate::client::{Client, Lease, Spread, convert, inspect, reply_type};
+use crate::client::{Client, Lease, Spread, convert, inspect, own_writes, reply_type};
 use crate::clock::Deadline;
 use crate::dispatch::{self, Class, Dispatch};
 use crate::error::{Error, ErrorKind, Outcome, Result};
@@ -182,7 +182,9 @@ impl Client {
         };
         let home = dispatch.topology.home_if_known();
         load.run(timeout, |batch, class, replies, reached| {
-            dispatch.call_many(batch, class, key.as_deref(), replies, reached)
+            let result = dispatch.call_many(batch, class, key.as_deref(), replies, reached);
+            own_writes::tell(&dispatch.topology.fleet.witnesses, batch.bytes);
+            result
         })
         .map_err(|error| match (error.outcome(), home) {
             (Outcome::Refused, Some(node)) if !on_cluster => error.on_node(&node.name),
@@ -357,6 +359,7 @@ impl Load {
             true => Ok(()),
             false => self.spread(timeout, dispatch),
         };
+        own_writes::tell(&dispatch.topology.fleet.witnesses, &self.packed);
         self.clear();
         result.map(|()| Replies(&self.replies))
     }

@@ -404,7 +404,7 @@ properties! {
         default: "false",
     }
 
-    /// How much memory copies of values in this process may take. 0: none are kept.
+    /// How much memory the copies of a near cache may take that is made without a size of its own. 0: none are kept.
     near_cache_bytes: usize, set by usize {
         takes: Rule::BytesOrOff(64 * GIB),
         default: "0",

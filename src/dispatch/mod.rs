@@ -7,6 +7,7 @@ mod knowledge;
 mod request;
 mod scatter;
 mod table;
+mod threads;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,7 @@ pub(crate) use scatter::{Fate, Part};
 #[cfg(test)]
 pub(crate) use table::blocks;
 pub(crate) use table::{Answers, Join, Mute, Reading, answers, join, keys, read};
+pub(crate) use threads::Threads;
 
 /// The pause before the first repetition; it doubles from there to `LONGEST`.
 const FIRST_PAUSE: Duration = Duration::from_millis(4);
@@ -113,6 +115,11 @@ impl Dispatch {
         self.call_by(Route::Node(node), request, reply)
     }
 
+    /// The same, on the primary of its key, whatever may be read from replicas otherwise.
+    pub(crate) fn call_primary(&self, request: &Request<'_>, reply: &mut Reply) -> Result<()> {
+        self.call_by(Route::Primary(request.key), request, reply)
+    }
+
     fn call_by(&self, route: Route<'_>, request: &Request<'_>, reply: &mut Reply) -> Result<()> {
         let mut tries = 0;
         self.counted(request.class, request.deadline, route, |node, asking| {
@@ -152,6 +159,24 @@ impl Dispatch {
                 reached.sent = reached.sent.max(doubtful);
             })?;
             match refused_whole(replies, batch.atomic, self.topology.may_change()) {
+                None => Ok(()),
+                Some(error) => Err(error.on_node(&node.name)),
+            }
+        })
+    }
+
+    /// Sends packed reads together, to one node and no other, and reads their replies, which become the elements of one
+    /// array. Errors among them stay there.
+    pub(crate) fn read_many_on(
+        &self,
+        node: &Arc<Node>,
+        batch: &Batch<'_>,
+        replies: &mut Reply,
+    ) -> Result<()> {
+        let mut reached = Reached::default();
+        self.counted(Class::Read, batch.deadline, Route::Node(node), |node, _| {
+            node.call_many(batch, replies, &mut reached)?;
+            match refused_whole(replies, false, false) {
                 None => Ok(()),
                 Some(error) => Err(error.on_node(&node.name)),
             }

@@ -40,6 +40,8 @@ mod session;
 
 mod cache;
 
+mod near;
+
 mod pubsub;
 
 mod sender;

@@ -15,6 +15,7 @@ use crate::node::reaper::Reaper;
 use crate::node::residents::Residents;
 use crate::node::roll::Roll;
 use crate::node::slot_maker::SlotMaker;
+use crate::node::witnesses::Witnesses;
 use crate::transport::{Dialer, Lifeline, Resolver};
 use crate::worker::Latch;
 
@@ -32,6 +33,8 @@ pub(crate) struct Fleet {
     reaper: Mutex<Option<Reaper>>,
     /// What the features keep for as long as the manager lives.
     pub(crate) residents: Residents,
+    /// Who wants to know what is written through the manager.
+    pub(crate) witnesses: Arc<Witnesses>,
     /// Opened when everything ends.
     pub(crate) closing: Arc<Latch>,
 }
@@ -51,6 +54,7 @@ impl Fleet {
             health: Mutex::new(None),
             reaper: Mutex::new(None),
             residents: Residents::default(),
+            witnesses: Arc::default(),
             closing: Arc::default(),
         };
         if fleet.settings.health_check_interval.is_some() {
@@ -142,6 +146,7 @@ impl Fleet {
             &self.slot_maker,
             &self.watch,
             &self.callers,
+            &self.witnesses,
         )
     }
 

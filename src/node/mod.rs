@@ -19,6 +19,7 @@ mod reaper;
 mod residents;
 mod roll;
 mod slot_maker;
+mod witnesses;
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -42,6 +43,7 @@ pub(crate) use pool::Pool;
 use pool::{HeldSlot, PoolCounters, Slot, Taken};
 pub(crate) use residents::Resident;
 use slot_maker::SlotMaker;
+pub(crate) use witnesses::{Witness, Witnesses};
 
 /// A connection idle for longer than this is asked for a sign of life before it is used.
 const TRUSTED: Duration = Duration::from_secs(1);
@@ -54,6 +56,8 @@ pub(crate) struct Node {
     pub(crate) permits: Arc<Permits<Taken>>,
     pub(crate) lines: Lines,
     pub(crate) dialer: Dialer,
+    /// Those of the whole fleet.
+    pub(crate) witnesses: Arc<Witnesses>,
     listener: Listener,
     watch: Arc<Watch>,
     /// One increment makes every connection opened before it stale.
@@ -77,6 +81,7 @@ impl Node {
         slot_maker: &Arc<SlotMaker>,
         watch: &Arc<Watch>,
         callers: &Arc<Callers>,
+        witnesses: &Arc<Witnesses>,
     ) -> Result<Node> {
         let name: Arc<str> = endpoint.address.to_string().into();
         let slots = settings.pools_per_node * settings.max_connections;
@@ -102,6 +107,7 @@ impl Node {
             lines: Lines::new(settings.shared_lines, callers),
             dialer,
             watch: watch.clone(),
+            witnesses: witnesses.clone(),
             generation: AtomicU64::new(1),
             next_pool: AtomicUsize::new(0),
             born: Instant::now(),
@@ -345,6 +351,11 @@ impl Node {
         let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
         self.listener.renew();
         self.sweep(|slot| slot.generation != generation);
+    }
+
+    /// Part of its keys is another node's now, and what was read of them may change without its telling.
+    pub(crate) fn lost_keys(&self) {
+        self.listener.doubt();
     }
 
     /// Closes idle connections that have been so for too long, are too old, or stale.

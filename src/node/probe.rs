@@ -191,7 +191,7 @@ impl Probe {
                         }
                         handshake.absorb(&link.reply)?;
                     }
-                    self.version = handshake.version();
+                    self.version = handshake.found().0;
                     self.node.condition.dialled(Ok(()));
                     // The PING went out together with the greeting.
                     self.stage = Stage::Asking(link);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use crate::clock::{self, Deadline};
+use crate::dispatch::Threads;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::lock;
 use crate::manager::Manager;
@@ -164,7 +165,9 @@ impl Roll {
         if !moving.running {
             let own = self.clone();
             // Where no thread can be had, the next news tries again.
-            let started = dispatch.roster.start("redkeep-move", move || own.run());
+            let stop = &topology.fleet.closing;
+            let started = Threads::of(dispatch)
+                .and_then(|threads| threads.start(stop, "redkeep-move", move || own.run()));
             moving.running = started.is_ok();
         }
     }

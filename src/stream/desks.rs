@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::clock::Deadline;
+use crate::dispatch::Threads;
 use crate::error::{ErrorKind, Result};
 use crate::fork::lock;
 use crate::node::Node;
@@ -12,7 +13,6 @@ use crate::stream::channel::Channel;
 use crate::stream::reader::{Reader, Way};
 use crate::stream::rounds::{Pace, Round, by_node, keep_reading};
 use crate::stream::shared::Shared;
-use crate::stream::threads::Threads;
 use crate::worker::Latch;
 
 pub(super) struct Desks {
@@ -86,7 +86,7 @@ impl Desks {
         });
         let (desks, own) = (self.clone(), desk.clone());
         let body = move || desks.attend(&own);
-        let threads = Threads::of(&self.shared.client)?;
+        let threads = Threads::of(self.shared.client.dispatch()?)?;
         let ended = threads.start(&self.shared.stopping, "redkeep-read", body)?;
         state.threads.retain(|thread| !thread.is_open());
         state.threads.push(ended);

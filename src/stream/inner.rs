@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::client::Client;
 use crate::clock::Deadline;
+use crate::dispatch::Threads;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::lock;
 use crate::stream::channel::Channel;
@@ -17,7 +18,6 @@ use crate::stream::poll::{Inbox, stopped};
 use crate::stream::reader::Way;
 use crate::stream::rounds::{Pace, Tour};
 use crate::stream::shared::Shared;
-use crate::stream::threads::Threads;
 use crate::worker::Latch;
 
 pub(super) struct Inner {
@@ -245,7 +245,7 @@ impl Inner {
                 shared.stopping.open();
             }
         };
-        let threads = Threads::of(&self.shared.client)?;
+        let threads = Threads::of(self.shared.client.dispatch()?)?;
         run.duty = Some(threads.start(&self.over, "redkeep-stream", body)?);
         let own: Weak<Inner> = Arc::downgrade(self);
         self.shared.client.dispatch()?.reporters.add(own);

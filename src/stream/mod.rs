@@ -33,7 +33,6 @@ mod sender;
 mod shared;
 mod shelf;
 mod stats;
-mod threads;
 mod trim;
 mod waiting;
 mod wire;

@@ -151,6 +151,22 @@ impl Map {
         }
     }
 
+    /// The primaries of which this map gives a slot to, and the new one gives it to another.
+    pub(crate) fn losers(&self, new: &Map) -> Vec<&Arc<Node>> {
+        let mut losers: Vec<&Arc<Node>> = Vec::new();
+        for slot in (0..SLOTS).filter(|_| self.slots.is_some()) {
+            let Some(old) = self.shard_of(slot as u16).map(|shard| &shard.primary) else {
+                continue;
+            };
+            let new = new.shard_of(slot as u16).map(|shard| &shard.primary);
+            let kept = new.is_some_and(|new| Arc::ptr_eq(old, new));
+            if !kept && !losers.iter().any(|known| Arc::ptr_eq(known, old)) {
+                losers.push(old);
+            }
+        }
+        losers
+    }
+
     /// The node for a command on this key; without a key, any primary will do.
     pub(crate) fn place(&self, key: Option<&[u8]>, from: ReadFrom) -> Option<At> {
         let shard = match (&self.slots, key) {

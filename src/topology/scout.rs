@@ -175,6 +175,9 @@ impl Scout {
             }
             let changed = map.with_slot(slot, node);
             self.shared.map.store(Arc::new(changed));
+            if let Some(shard) = known {
+                shard.primary.lost_keys();
+            }
         }
         self.shared.tell();
         self.ask().map(drop)
@@ -359,6 +362,9 @@ impl Shared {
                 log::info!(target: "redkeep", "node {} is a replica now, says {}", node.name, new.told_by);
                 node.purge();
             }
+        }
+        for node in old.losers(&new) {
+            node.lost_keys();
         }
         Ok(())
     }

@@ -30,6 +30,7 @@ pub(crate) struct Connection {
     socket: Socket,
     reader: Reader,
     version: Option<String>,
+    resp3: bool,
 }
 
 impl Connection {
@@ -41,12 +42,18 @@ impl Connection {
                 ..Limits::default()
             }),
             version: None,
+            resp3: false,
         }
     }
 
     /// The server's version, as it told in its greeting.
     pub(crate) fn version(&self) -> Option<&str> {
         self.version.as_deref()
+    }
+
+    /// Whether the server agreed to RESP3.
+    pub(crate) fn speaks_resp3(&self) -> bool {
+        self.resp3
     }
 
     pub(crate) fn greet(&mut self, mut handshake: Handshake, deadline: Deadline) -> Result<()> {
@@ -59,7 +66,7 @@ impl Connection {
                 .map_err(|error| not_sent(handshake.explain(error)))?;
             handshake.absorb(&reply)?;
         }
-        self.version = handshake.version();
+        (self.version, self.resp3) = handshake.found();
         Ok(())
     }
 

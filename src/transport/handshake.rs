@@ -24,6 +24,8 @@ pub(crate) struct Handshake {
     steps: Vec<Step>,
     answered: usize,
     version: Option<String>,
+    /// It agreed to RESP3.
+    resp3: bool,
     password: Option<Secret>,
     /// An error in answer to something that may be refused.
     refusal: Option<Vec<u8>>,
@@ -48,6 +50,7 @@ impl Handshake {
             steps: Vec::with_capacity(6),
             answered: 0,
             version: None,
+            resp3: false,
             password: password.cloned(),
             refusal: None,
         };
@@ -108,9 +111,9 @@ impl Handshake {
         self.answered == self.steps.len()
     }
 
-    /// The server's version, where it tells: servers before 6.0 do not.
-    pub(crate) fn version(self) -> Option<String> {
-        self.version
+    /// The server's version, where it tells (servers before 6.0 do not), and whether it speaks RESP3.
+    pub(crate) fn found(self) -> (Option<String>, bool) {
+        (self.version, self.resp3)
     }
 
     /// Takes the next answer in. An error makes the connection unusable.
@@ -118,7 +121,10 @@ impl Handshake {
         let step = self.steps[self.answered];
         self.answered += 1;
         match (step, reply.error_text()) {
-            (Step::Hello, None) => self.version = version_in(reply),
+            (Step::Hello, None) => {
+                self.version = version_in(reply);
+                self.resp3 = reply.kind() == Kind::Map;
+            }
             (Step::Auth | Step::Select, Some(text)) => {
                 let error = Error::from_server(&self.without_password(text));
                 // The user's command was never sent, whatever the server said to ours.

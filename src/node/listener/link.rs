@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::node::listener::{Kind, Message};
 use crate::sys::{PollFd, READABLE, WRITABLE};
-use crate::transport::{Connection, Progress, Reply, command};
+use crate::transport::{Connection, Kind as ReplyKind, Progress, Reply, command};
 
 /// What a large message has left behind is given back above this.
 const KEEP: usize = 64 << 10;
@@ -19,6 +19,8 @@ enum Asked {
     Ping,
     Subscribe(Kind, Arc<[u8]>, u64),
     Unsubscribe(Kind, Arc<[u8]>),
+    Track(u64),
+    Untrack,
 }
 
 /// What has come from the server.
@@ -28,8 +30,26 @@ pub(super) enum News<'a> {
     Refused(Kind, Arc<[u8]>, u64, Error),
     /// The server ended the subscription by itself: a sharded channel has moved.
     Dropped(Kind, Arc<[u8]>),
+    /// Keys were changed.
+    Changed(Changed<'a>),
+    /// It tells of changes from now on.
+    Tracked(u64),
+    Untold(u64, Error),
     /// An answer from which nothing follows.
     Nothing,
+}
+
+/// The keys that the server says were changed.
+pub(super) struct Changed<'a>(&'a Reply);
+
+impl<'a> Changed<'a> {
+    /// None: all there are.
+    pub(super) fn keys(&self) -> Option<impl Iterator<Item = &'a [u8]>> {
+        let reply = self.0;
+        let list = reply.children(reply.root()).get(1)?;
+        let keys = reply.children(list);
+        (list.kind == ReplyKind::Array).then(|| keys.iter().map(|key| reply.text_of(key)))
+    }
 }
 
 pub(super) struct Link {
@@ -78,6 +98,23 @@ impl Link {
             &[kind.unsubscribe(), name],
             Asked::Unsubscribe(kind, name.into()),
         );
+    }
+
+    /// Asks to be told of changes. Only in RESP3 are they pushed to the connection that asks.
+    pub(super) fn track(&mut self, prefixes: &[Box<[u8]>], number: u64) {
+        let mut words: Vec<&[u8]> = vec![b"CLIENT", b"TRACKING", b"ON", b"BCAST"];
+        for prefix in prefixes.iter().filter(|prefix| !prefix.is_empty()) {
+            words.extend([b"PREFIX", &**prefix]);
+        }
+        self.ask(&words, Asked::Track(number));
+    }
+
+    pub(super) fn untrack(&mut self) {
+        self.ask(&[b"CLIENT", b"TRACKING", b"OFF"], Asked::Untrack);
+    }
+
+    pub(super) fn pushes(&self) -> bool {
+        self.connection.speaks_resp3()
     }
 
     fn ask(&mut self, words: &[&[u8]], asked: Asked) {
@@ -173,6 +210,7 @@ fn read<'a>(reply: &'a Reply, unanswered: &mut VecDeque<(Asked, Instant)>) -> Re
         (3, b"unsubscribe") => unsubscribed(unanswered, Channel, word(1)),
         (3, b"punsubscribe") => unsubscribed(unanswered, Pattern, word(1)),
         (3, b"sunsubscribe") => unsubscribed(unanswered, Sharded, word(1)),
+        (2, b"invalidate") if reply.kind() == ReplyKind::Push => Ok(News::Changed(Changed(reply))),
         // An answer that is no push: to a PING, or an error in place of a confirmation.
         (0, _) | (_, b"pong") => answered(unanswered, reply),
         // A push that nobody here knows.
@@ -212,6 +250,11 @@ fn answered<'a>(unanswered: &mut VecDeque<(Asked, Instant)>, reply: &Reply) -> R
         (Some((Asked::Subscribe(kind, name, number), _)), Some(text)) => {
             Ok(News::Refused(kind, name, number, Error::from_server(text)))
         }
+        (Some((Asked::Track(number), _)), None) => Ok(News::Tracked(number)),
+        (Some((Asked::Track(number), _)), Some(text)) => {
+            Ok(News::Untold(number, Error::from_server(text)))
+        }
+        (Some((Asked::Untrack, _)), _) => Ok(News::Nothing),
         // Any answer to a PING is a sign of life. What may not be unsubscribed was not subscribed.
         (Some((Asked::Ping, _)), _) | (Some((Asked::Unsubscribe(..), _)), Some(_)) => {
             Ok(News::Nothing)

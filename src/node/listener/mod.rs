@@ -3,6 +3,7 @@
 //! ```text
 //!  subscribe, drop ──orders──> inbox ··bell··> thread redkeep-listen: Rounds
 //!                                               ├─ Topics   who listens to what, and what the server has confirmed
+//!                                               ├─ Tracking who watches which keys for changes
 //!                                               └─ Link     the socket: what was asked, what was answered, PING
 //!  Sink::message, gap, closed <──────────────────┘
 //! ```
@@ -16,12 +17,13 @@ mod rounds;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod tracking;
 
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Outcome, Result};
@@ -88,6 +90,21 @@ pub(crate) trait Sink: Send + Sync {
     fn closed(&self);
 }
 
+/// Who wants to know which of the node's keys change. Called as a [`Sink`] is.
+pub(crate) trait Watcher: Send + Sync {
+    /// From now on every change is told. Comes again after `lost`.
+    fn begun(&self);
+    /// Changes may have been missed, and none are told for now. Comes also when none were told before.
+    fn lost(&self);
+    /// This key was set, deleted or has expired. May be one that was not asked for.
+    fn changed(&self, key: &[u8]);
+    /// Any key may have changed: the database was emptied, or part of it has moved to another node.
+    fn all_changed(&self);
+}
+
+/// How the names of the keys begin that somebody watches; none: every key.
+pub(crate) type Prefixes = Arc<[Box<[u8]>]>;
+
 /// Gives access to the node's push connection.
 pub(crate) struct Listener {
     shared: Arc<Shared>,
@@ -109,6 +126,8 @@ struct Inbox {
     orders: Vec<Order>,
     /// The connection is stale.
     renew: bool,
+    /// Keys may have changed untold.
+    doubt: bool,
     /// For good.
     closed: bool,
     /// There while the thread runs.
@@ -127,6 +146,15 @@ enum Order {
     Unsubscribe {
         kind: Kind,
         name: Arc<[u8]>,
+        id: u64,
+    },
+    Watch {
+        id: u64,
+        prefixes: Prefixes,
+        watcher: Arc<dyn Watcher>,
+        answer: Sender<Result<()>>,
+    },
+    Unwatch {
         id: u64,
     },
 }
@@ -190,6 +218,34 @@ impl Listener {
         }
     }
 
+    /// Has the watcher told of every change to a key that begins with one of these, from the moment at which the server
+    /// confirms it, and again after each loss of the connection. What comes out of the receiver is how the first attempt
+    /// went; a refusal is repeated from time to time, and does not end the watch.
+    pub(crate) fn watch(
+        &self,
+        prefixes: Prefixes,
+        watcher: Arc<dyn Watcher>,
+    ) -> Result<(Watch, Receiver<Result<()>>)> {
+        let shared = &self.shared;
+        let (answer, answered) = bounded(1);
+        let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
+        shared.order(Order::Watch {
+            id,
+            prefixes,
+            watcher,
+            answer,
+        })?;
+        let shared = shared.clone();
+        Ok((Watch { shared, id }, answered))
+    }
+
+    /// Keys of this node may have changed without its telling: part of them has moved to another.
+    pub(crate) fn doubt(&self) {
+        let mut inbox = lock(&self.shared.inbox);
+        inbox.doubt = true;
+        inbox.ring();
+    }
+
     /// What is connected now is stale: connect anew, at once.
     pub(crate) fn renew(&self) {
         let mut inbox = lock(&self.shared.inbox);
@@ -237,6 +293,19 @@ impl Shared {
         inbox.ring();
         Ok(())
     }
+
+    /// Takes something back, where there is a thread that knows of it.
+    fn take_back(&self, order: Order) {
+        // In a fork, the listener and its locks are the parent's: nothing of it may be touched.
+        if self.generation != fork::generation() {
+            return;
+        }
+        let mut inbox = lock(&self.inbox);
+        if inbox.bell.is_some() {
+            inbox.orders.push(order);
+            inbox.ring();
+        }
+    }
 }
 
 /// A subscription that the server has confirmed; dropped, it ends. While it lasts it is renewed after every loss of
@@ -250,19 +319,22 @@ pub(crate) struct Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        // In a fork, the listener and its locks are the parent's: nothing of it may be touched.
-        if self.shared.generation != fork::generation() {
-            return;
-        }
-        let mut inbox = lock(&self.shared.inbox);
-        // No thread: nothing is subscribed.
-        if inbox.bell.is_some() {
-            inbox.orders.push(Order::Unsubscribe {
-                kind: self.kind,
-                name: self.name.clone(),
-                id: self.id,
-            });
-            inbox.ring();
-        }
+        self.shared.take_back(Order::Unsubscribe {
+            kind: self.kind,
+            name: self.name.clone(),
+            id: self.id,
+        });
+    }
+}
+
+/// Somebody's wish to be told of changes; dropped, it ends.
+pub(crate) struct Watch {
+    shared: Arc<Shared>,
+    id: u64,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.shared.take_back(Order::Unwatch { id: self.id });
     }
 }

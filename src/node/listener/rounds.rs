@@ -11,6 +11,7 @@ use crate::fork::lock;
 use crate::node::condition::State;
 use crate::node::listener::link::{Link, News};
 use crate::node::listener::topics::{Listening, Topics};
+use crate::node::listener::tracking::{Tracking, Watching};
 use crate::node::listener::{Order, Shared};
 use crate::sys::{self, Flag, READABLE};
 
@@ -18,6 +19,8 @@ use crate::sys::{self, Flag, READABLE};
 const LINGER: Duration = Duration::from_secs(1);
 /// A silent connection is asked for a sign of life after this long, where health checks are off.
 const SILENCE: Duration = Duration::from_secs(10);
+/// And after this long where somebody keeps copies of keys: until the loss is noticed, they are served.
+const SILENCE_OF_CHANGES: Duration = Duration::from_secs(1);
 /// A connection that was lost sooner than this after it was made is not made again at once.
 const SHORT_LIFE: Duration = Duration::from_millis(100);
 /// The pause after the first failure; it doubles up to ten times that.
@@ -33,6 +36,7 @@ pub(super) struct Rounds {
     shared: Arc<Shared>,
     bell: Arc<Flag>,
     topics: Topics,
+    tracking: Tracking,
     link: Option<Link>,
     /// Attempts in a row that have failed.
     failures: u32,
@@ -54,6 +58,7 @@ impl Rounds {
     pub(super) fn new(shared: Arc<Shared>, bell: Arc<Flag>) -> Rounds {
         let now = Instant::now();
         Rounds {
+            tracking: Tracking::new(&shared.name),
             shared,
             bell,
             topics: Topics::default(),
@@ -80,23 +85,23 @@ impl Rounds {
     fn round(&mut self) -> Next {
         if self.take_orders() {
             self.topics.close();
+            self.tracking.close();
             lock(&self.shared.inbox).bell = None;
             return Next::End;
         }
         let now = Instant::now();
-        if !self.topics.is_empty() {
+        if !self.is_idle() {
             self.ends = now + LINGER;
         } else if now >= self.ends && self.retire() {
             return Next::End;
         }
         if self.link.is_none() {
-            if self.topics.is_empty() {
+            if self.is_idle() {
                 return Next::Wait(self.ends);
             }
             if self.shared.condition.state() == State::Closed {
                 let closed = self.shared.condition.admit(true);
-                self.topics
-                    .turn_away(&closed.err().unwrap_or_else(Error::closed));
+                self.turn_away(&closed.err().unwrap_or_else(Error::closed));
                 return Next::Wait(self.ends);
             }
             if now < self.next_dial {
@@ -119,11 +124,21 @@ impl Rounds {
         }
     }
 
+    fn is_idle(&self) -> bool {
+        self.topics.is_empty() && self.tracking.is_empty()
+    }
+
+    fn turn_away(&mut self, error: &Error) {
+        self.topics.turn_away(error);
+        self.tracking.turn_away(error);
+    }
+
     /// True if it is to end for good.
     fn take_orders(&mut self) -> bool {
         let mut inbox = lock(&self.shared.inbox);
         let orders = std::mem::take(&mut inbox.orders);
         let renew = std::mem::take(&mut inbox.renew);
+        let doubt = std::mem::take(&mut inbox.doubt);
         let closed = inbox.closed;
         drop(inbox);
         if renew {
@@ -134,6 +149,9 @@ impl Rounds {
             self.failures = 0;
             self.next_dial = Instant::now();
         }
+        if doubt {
+            self.tracking.doubt();
+        }
         for order in orders {
             self.carry_out(order);
         }
@@ -141,6 +159,11 @@ impl Rounds {
     }
 
     fn carry_out(&mut self, order: Order) {
+        let wanted = matches!(order, Order::Subscribe { .. } | Order::Watch { .. });
+        // Somebody needs it now, and is told how the next attempt goes.
+        if wanted && self.link.is_none() && self.failures >= TELLING {
+            self.next_dial = Instant::now();
+        }
         let link = self.link.as_mut();
         match order {
             Order::Unsubscribe { kind, name, id } => self.topics.remove(kind, &name, id, link),
@@ -151,13 +174,24 @@ impl Rounds {
                 sink,
                 answer,
             } => {
-                // Somebody needs it now, and is told how the next attempt goes.
-                if link.is_none() && self.failures >= TELLING {
-                    self.next_dial = Instant::now();
-                }
                 let answer = Some(answer);
                 self.topics
                     .add(kind, name, Listening { id, sink, answer }, link);
+            }
+            Order::Unwatch { id } => self.tracking.remove(id, link),
+            Order::Watch {
+                id,
+                prefixes,
+                watcher,
+                answer,
+            } => {
+                let watching = Watching {
+                    id,
+                    prefixes,
+                    watcher,
+                    answer: Some(answer),
+                };
+                self.tracking.add(watching, link);
             }
         }
     }
@@ -178,6 +212,7 @@ impl Rounds {
                 self.shared.condition.up(connection.version(), None);
                 let mut link = Link::new(connection);
                 self.topics.ask(&mut link);
+                self.tracking.ask(&mut link);
                 self.link = Some(link);
                 self.ask_again = None;
             }
@@ -193,6 +228,7 @@ impl Rounds {
         if self.ask_again.is_some_and(|at| at <= now) {
             self.ask_again = None;
             self.topics.ask(link);
+            self.tracking.ask(link);
         }
         link.flush()?;
         let mut came = 0;
@@ -221,6 +257,15 @@ impl Rounds {
                         self.ask_again = Some(self.ask_again.map_or(at, |other| other.min(at)));
                     }
                 }
+                News::Changed(changed) => self.tracking.deliver(&changed),
+                News::Tracked(number) => {
+                    self.failures = 0;
+                    self.tracking.confirmed(number);
+                }
+                News::Untold(number, error) => {
+                    self.tracking.refused(number, &error);
+                    self.ask_again = Some(now + interval);
+                }
                 News::Dropped(kind, name) => {
                     if self.topics.dropped(kind, &name) {
                         self.topics.ask(link);
@@ -234,9 +279,13 @@ impl Rounds {
             }
         }
         let patience = settings.connect_timeout.min(settings.command_timeout);
-        let mut until = link.keep_alive(Instant::now(), interval, patience)?;
+        let silence = match self.tracking.is_empty() {
+            true => interval,
+            false => interval.min(SILENCE_OF_CHANGES),
+        };
+        let mut until = link.keep_alive(Instant::now(), silence, patience)?;
         until = until.min(self.ask_again.unwrap_or(until));
-        if self.topics.is_empty() {
+        if self.is_idle() {
             until = until.min(self.ends);
         }
         Ok(Next::Wait(until))
@@ -248,6 +297,7 @@ impl Rounds {
             log::debug!(target: "redkeep", "the push connection to node {} was lost: {cause}", self.shared.name);
         }
         self.topics.unlink();
+        self.tracking.unlink();
     }
 
     /// A connection could not be made.
@@ -257,7 +307,7 @@ impl Rounds {
         self.failures = self.failures.saturating_add(1);
         self.shared.condition.note(&error);
         if self.failures >= TELLING {
-            self.topics.turn_away(&error);
+            self.turn_away(&error);
             self.topics.cannot_be_renewed(&error);
         }
         self.pause(self.failures);

@@ -1,9 +1,9 @@
-//! The threads of a manager's consumers: readers, duties. They are told to end, and joined, when it is closed.
+//! The threads that features start as they need them: a consumer's readers, a subscriber's mover. They are told to end, and joined, when it is closed.
 
 use std::sync::{Arc, Mutex};
 
-use crate::client::Client;
 use crate::clock::Deadline;
+use crate::dispatch::Dispatch;
 use crate::error::{Error, Result};
 use crate::fork::lock;
 use crate::node::Resident;
@@ -26,8 +26,8 @@ struct Thread {
 
 impl Threads {
     /// The manager's, in this process.
-    pub(crate) fn of(client: &Client) -> Result<Arc<Threads>> {
-        let residents = &client.dispatch()?.topology.fleet.residents;
+    pub(crate) fn of(dispatch: &Dispatch) -> Result<Arc<Threads>> {
+        let residents = &dispatch.topology.fleet.residents;
         residents.get(|| Ok(Threads::default()))
     }
 

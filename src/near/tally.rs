@@ -1,0 +1,106 @@
+//! What a near cache counts.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
+
+use crate::stats::Counter;
+
+const STRIPES: usize = 16;
+
+/// Threads count hits side by side: one number for all of them would cost more than the hit.
+#[derive(Default)]
+#[repr(align(64))]
+struct Stripe {
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+#[derive(Default)]
+pub(super) struct Tally {
+    stripes: [Stripe; STRIPES],
+    pub(super) invalidations: Counter,
+    pub(super) emptied: Counter,
+}
+
+fn mine() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static MINE: Cell<usize> = const { Cell::new(usize::MAX) };
+    }
+    MINE.with(|mine| {
+        if mine.get() == usize::MAX {
+            mine.set(NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES);
+        }
+        mine.get()
+    })
+}
+
+impl Tally {
+    #[inline]
+    pub(super) fn count(&self, hit: bool) {
+        let stripe = &self.stripes[mine()];
+        match hit {
+            true => stripe.hits.fetch_add(1, Ordering::Relaxed),
+            false => stripe.misses.fetch_add(1, Ordering::Relaxed),
+        };
+    }
+
+    fn sum(&self, of: fn(&Stripe) -> &AtomicU64) -> u64 {
+        let each = self
+            .stripes
+            .iter()
+            .map(|one| of(one).load(Ordering::Relaxed));
+        each.sum()
+    }
+
+    pub(super) fn hits(&self) -> u64 {
+        self.sum(|one| &one.hits)
+    }
+
+    pub(super) fn misses(&self) -> u64 {
+        self.sum(|one| &one.misses)
+    }
+}
+
+/// What a [`NearCache`](crate::NearCache) has seen in this process so far, and what it holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NearStats {
+    /// Reads that were answered from here: one for each key of `mget`.
+    pub hits: u64,
+    /// Those for which the server was asked.
+    pub misses: u64,
+    /// Values that were dropped because their keys were changed, by others or by this manager.
+    pub invalidations: u64,
+    /// Values that were dropped because there was no more room.
+    pub evictions: u64,
+    /// How often everything of a node was dropped: its connection was lost, it was replaced, slots moved away from it, it
+    /// was flushed.
+    pub emptied: u64,
+    /// How many keys are known now.
+    pub entries: u64,
+    /// The memory that they take, about.
+    pub bytes: u64,
+    /// The memory that they may take.
+    pub max_bytes: u64,
+    /// How many nodes tell of changes at present. Of others nothing is kept.
+    pub nodes: u64,
+}
+
+impl NearStats {
+    pub(crate) fn json(&self) -> Value {
+        json!({
+            "hits": self.hits,
+            "misses": self.misses,
+            "invalidations": self.invalidations,
+            "evictions": self.evictions,
+            "emptied": self.emptied,
+            "entries": self.entries,
+            "bytes": self.bytes,
+            "max_bytes": self.max_bytes,
+            "nodes": self.nodes,
+        })
+    }
+}
