@@ -133,7 +133,17 @@ say "The server counted $(values gets <<<"$counted") GETs and $(values others <<
 say "Allocations by a program with $few calls of rk_get_into: $(allocations redkeep "$few");" \
     "with $many: $(allocations redkeep "$many")."
 say "The same with hiredis: $(allocations hiredis "$few") and $(allocations hiredis "$many")."
+
+say
+say "## Near cache: 64 bytes, one thread, client and server on one processor"
+say
+near=$PWD/target/bench-near
+"${CC:-gcc}" -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra benches/near.c -o "$near" \
+    "-I$prefix/include" "-L$prefix/lib" -lredkeep "-Wl,-rpath,$prefix/lib"
+taskset -c "$cpu" "$near" "unix://$socket" | tee -a "$report"
 stop_server
+say
+taskset -c "$cpu" cargo bench --quiet --bench near | tee -a "$report"
 
 # Server and client on all processors, as they come.
 say
