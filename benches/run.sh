@@ -13,6 +13,7 @@ few=1000 many=6000
 
 report=$PWD/target/bench.md
 program=$PWD/target/bench-hiredis
+bulk_program=$PWD/target/bench-bulk
 # The last processor that this shell may use, for client and server together: so neither waits for the other's to wake
 # up, and figures vary by few percent.
 cpu=${CPU:-$(taskset -cp $$ | sed 's/.*[ ,-]//')}
@@ -87,6 +88,33 @@ in_turns() {
     done
 }
 
+# $1: what it is called; the others: as benches/bulk.c takes them.
+bulk() {
+    local what=$1 peer round name row median least most
+    local -A medians
+    shift
+    for peer in hiredis redkeep; do : >"$folder/$peer"; done
+    for round in $(seq "$rounds"); do
+        for peer in hiredis redkeep; do
+            taskset -c "$all" "$bulk_program" "$peer" "$tcp" "$@" >>"$folder/$peer"
+        done
+    done
+    for name in cpu wall peak; do
+        row="| $what | $name |"
+        for peer in hiredis redkeep; do
+            read -r median least most < <(values "$name" <"$folder/$peer" | spread)
+            medians[$peer]=$median
+            row+=" $median ($least - $most) |"
+        done
+        # The memory of a small pipeline is no figure.
+        if [ "$name" != peak ]; then
+            say "$row $(ratio "${medians[redkeep]}" "${medians[hiredis]}") |"
+        elif [ "${medians[hiredis]}" -gt 16384 ]; then
+            say "$row $(ratio "${medians[redkeep]}" "${medians[hiredis]}") |"
+        fi
+    done
+}
+
 # $1: the peer, $2: how many operations. Instructions of the program itself, not the kernel's. Under valgrind the clock
 # is a system call, so what it costs in user space otherwise (redkeep reads it with each call, hiredis never) is missing.
 instructions() {
@@ -102,6 +130,8 @@ allocations() {
 }
 
 "${CC:-gcc}" -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -pthread benches/hiredis.c -o "$program" \
+    "-I$prefix/include" "-L$prefix/lib" -lredkeep -lhiredis "-Wl,-rpath,$prefix/lib"
+"${CC:-gcc}" -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -pthread benches/bulk.c -o "$bulk_program" \
     "-I$prefix/include" "-L$prefix/lib" -lredkeep -lhiredis "-Wl,-rpath,$prefix/lib"
 # Before anything is measured.
 cargo bench --no-run
@@ -160,6 +190,23 @@ cpu=$all start_server
 for threads in 1 4 16 64; do
     cpu=$all in_turns "$threads" "$tcp" "$threads"
 done
+
+say
+say "## C: pipelines, huge replies, a mix of sizes"
+say
+say "Over TCP, on all processors. Microseconds for each pipeline, reply or (of the mix) command; \`peak\` is by how many KiB" \
+    "the program's memory grew at most. The mix is 64 threads with as many GETs as SETs of 64 bytes to 16 KiB."
+say
+say "| what | | hiredis | redkeep | redkeep / hiredis |"
+say "|---|---|---:|---:|---:|"
+if [ -n "$QUICK" ]; then part=10; else part=1; fi
+bulk "10,000 GETs of 64 bytes" gets $((100 / part)) 64 10000
+bulk "10,000 SETs of 64 bytes" sets $((100 / part)) 64 10000
+bulk "100 GETs of 64 bytes" gets $((5000 / part)) 64 100
+bulk "100 GETs of 4 KiB" gets $((2000 / part)) 4096 100
+bulk "GET of 64 MiB" huge 1 67108864
+bulk "LRANGE of 1,000,000" list 1 16 1000000
+bulk "GET and SET, 64 threads" mix $((200000 / part)) 64 64
 stop_server
 
 say
@@ -174,4 +221,5 @@ say
 say '```'
 cargo bench --quiet --bench open | tee -a "$report"
 say '```'
-echo "written to $report"
+./benches/chart.sh "$report" >"${report%.md}.svg"
+echo "written to $report and ${report%.md}.svg"

@@ -180,6 +180,31 @@ fn a_started_consumer_handles_what_comes_and_acknowledges_it() {
 }
 
 #[test]
+fn consumers_of_one_listener_have_names_of_their_own_and_share_the_messages() {
+    let server = Home::start();
+    let keep = open(&server);
+    let seen = Seen::default();
+    let twins = [(); 2].map(|()| {
+        let consumer = keep
+            .consumer("twin")
+            .register_channel("orders", quick())
+            .register_handler("orders", seen.handler());
+        consumer.start().unwrap()
+    });
+    assert_ne!(twins[0].name(), twins[1].name());
+    send(&keep, "orders", 0..200);
+    wait_until(PATIENCE, || {
+        seen.len() == 200 && pending(&server, "orders", "orders:twin:cg") == 0
+    });
+    let mut all: Vec<usize> = seen.all().iter().map(|n| n.parse().unwrap()).collect();
+    all.sort_unstable();
+    assert_eq!(all, (0..200).collect::<Vec<_>>());
+    for twin in &twins {
+        twin.stop(PATIENCE).unwrap();
+    }
+}
+
+#[test]
 fn consuming_in_the_callers_thread() {
     let server = Home::start();
     let keep = open(&server);
@@ -226,7 +251,7 @@ fn consuming_in_the_callers_thread() {
 
 #[test]
 fn persisting_ends_when_it_is_stopped_and_several_channels_share_one_wait() {
-    let server = Home::alone();
+    let server = Home::start();
     let keep = open(&server);
     let seen = Seen::default();
     let mut consumer = keep.consumer("l");
