@@ -9,12 +9,11 @@ use redis::{RedisWrite, ToRedisArgs};
 use crate::error::{Error, Result};
 use crate::transport::arg;
 
-/// Room for the command's header (`*`, digits, line end), which is known only when all arguments are there.
-const HEAD: usize = 24;
-
 /// Takes arguments in any form that the redis crate knows, and writes them as RESP.
 pub(crate) struct Packer<'a> {
     out: &'a mut Vec<u8>,
+    /// Where the command begins.
+    base: usize,
     count: usize,
     key: Option<Range<usize>>,
     /// It has more keys than that one.
@@ -31,9 +30,17 @@ impl<'a> Packer<'a> {
 
     pub(crate) fn empty(out: &'a mut Vec<u8>) -> Packer<'a> {
         out.clear();
-        out.resize(HEAD, 0);
+        Packer::behind(out)
+    }
+
+    /// A command behind those that are there.
+    pub(crate) fn behind(out: &'a mut Vec<u8>) -> Packer<'a> {
+        let base = out.len();
+        // How many arguments it has is known when all of them are there; most commands have fewer than ten.
+        out.extend_from_slice(b"*0\r\n");
         Packer {
             out,
+            base,
             count: 0,
             key: None,
             many_keys: false,
@@ -137,21 +144,18 @@ impl<'a> Packer<'a> {
 
     /// The command as it is sent, and its first key.
     pub(crate) fn finish(self) -> (&'a [u8], Option<&'a [u8]>) {
-        // Written from the right, so that it ends where the first argument begins.
-        let (mut start, mut n) = (HEAD - 2, self.count);
-        self.out[start..HEAD].copy_from_slice(b"\r\n");
-        loop {
-            start -= 1;
-            self.out[start] = b'0' + (n % 10) as u8;
-            n /= 10;
-            if n == 0 {
-                break;
-            }
+        let digit = self.base + 1;
+        let mut shift = 0;
+        if self.count < 10 {
+            self.out[digit] = b'0' + self.count as u8;
+        } else {
+            let digits = self.count.to_string();
+            shift = digits.len() - 1;
+            self.out.splice(digit..=digit, digits.bytes());
         }
-        start -= 1;
-        self.out[start] = b'*';
         let out: &'a [u8] = self.out;
-        (&out[start..], self.key.map(|range| &out[range]))
+        let key = self.key.map(|key| &out[key.start + shift..key.end + shift]);
+        (&out[self.base..], key)
     }
 }
 
@@ -261,6 +265,30 @@ mod tests {
             unpack(bytes),
             Some(vec![&b"SET"[..], b"k1", b"\0\xff", b"-5"])
         );
+    }
+
+    #[test]
+    fn with_ten_arguments_and_more_and_behind_another() {
+        for count in [2, 9, 10, 11, 99, 100, 1000] {
+            let mut out = b"+PONG\r\n".to_vec();
+            let mut packer = Packer::behind(&mut out);
+            packer.bytes(b"DEL");
+            packer.key(&"k").unwrap();
+            for n in 2..count {
+                packer.number(n);
+            }
+            let (bytes, key) = packer.finish();
+            assert_eq!(key, Some(&b"k"[..]), "{count}");
+            let args = unpack(bytes).unwrap();
+            assert_eq!((args.len(), args[0]), (count as usize, &b"DEL"[..]));
+            let last = if count == 2 {
+                "k".to_owned()
+            } else {
+                (count - 1).to_string()
+            };
+            assert_eq!(args.last(), Some(&last.as_bytes()));
+            assert!(out.starts_with(b"+PONG\r\n*"));
+        }
     }
 
     #[test]

@@ -63,7 +63,6 @@ pub(crate) struct Load {
     replies: Reply,
     /// How the last execution ended, by command; empty when all were answered.
     outcomes: Vec<Option<Outcome>>,
-    scratch: Vec<u8>,
     /// Scripts whose text it brings along.
     pub(super) scripts: Vec<Known>,
 }
@@ -206,12 +205,12 @@ impl Load {
         own_connection: bool,
         pack: impl FnOnce(&mut Packer<'_>) -> Result<()>,
     ) -> Result<()> {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let mut packer = Packer::empty(&mut scratch);
-        let result =
-            pack(&mut packer).and_then(|()| self.add_packed(packer.finish().0, own_connection));
-        self.scratch = scratch;
-        result
+        let base = self.packed.len();
+        let mut packer = Packer::behind(&mut self.packed);
+        let packed = pack(&mut packer).map(|()| {
+            packer.finish();
+        });
+        self.admit(base, packed, own_connection)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -233,6 +232,22 @@ impl Load {
     }
 
     pub(crate) fn add_packed(&mut self, packed: &[u8], own_connection: bool) -> Result<()> {
+        let base = self.packed.len();
+        self.packed.extend_from_slice(packed);
+        self.admit(base, Ok(()), own_connection)
+    }
+
+    /// Notes what begins at `base`; if that was not packed well, or is not allowed, it goes out again.
+    fn admit(&mut self, base: usize, packed: Result<()>, own_connection: bool) -> Result<()> {
+        let result = packed.and_then(|()| self.note(base, own_connection));
+        if result.is_err() {
+            self.packed.truncate(base);
+        }
+        result
+    }
+
+    fn note(&mut self, base: usize, own_connection: bool) -> Result<()> {
+        let packed = &self.packed[base..];
         let (args, reading) = inspect(packed, own_connection)?;
         let keys = match reading.key {
             _ if reading.unknown => Keys::Unknown,
@@ -248,7 +263,6 @@ impl Load {
             let so_far = self.blocks.unwrap_or_default();
             self.blocks = Some(time.map_or(Duration::MAX, |time| so_far.saturating_add(time)));
         }
-        self.packed.extend_from_slice(packed);
         self.marks.push(Mark {
             end: self.packed.len(),
             class: reading.class,

@@ -158,13 +158,13 @@ impl Sender {
         read: impl FnOnce(&mut Reply) -> Result<T>,
     ) -> Result<T> {
         let limit = self.trim_of(channel)?.words();
-        let (mut packed, mut scratch) = (Vec::new(), Vec::new());
-        let mut ends = Vec::new();
+        let (mut packed, mut ends) = (Vec::new(), Vec::new());
         for (name, body) in pairs {
-            let mut packer = Packer::begin(&mut scratch, "XADD");
+            let mut packer = Packer::behind(&mut packed);
+            packer.bytes(b"XADD");
             packer.bytes(channel.as_bytes());
             entry(&mut packer, &limit, name, body);
-            packed.extend_from_slice(packer.finish().0);
+            packer.finish();
             ends.push(packed.len());
         }
         let mut replies = Reply::new();
