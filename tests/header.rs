@@ -249,3 +249,72 @@ fn the_header_is_fresh() {
         "include/redkeep.h is not what the source says; `make header` writes it anew. First difference: {differs:?}"
     );
 }
+
+/// What redkeep.hpp leaves out, and why.
+const NOT_IN_CPP: [(&str, &str); 2] = [
+    (
+        "rk_command_argv",
+        "command() takes texts and numbers as they are",
+    ),
+    (
+        "rk_limiter_check",
+        "check() calls rk_limiter_check_full(), which tells more",
+    ),
+];
+
+/// The source without its comments.
+fn code(source: &str) -> String {
+    let mut code = String::new();
+    let mut rest = source;
+    while let Some(at) = rest.find('/') {
+        let (before, from) = rest.split_at(at);
+        code.push_str(before);
+        let end = match from.get(..2) {
+            Some("/*") => from.find("*/").map(|end| end + 2),
+            Some("//") => from.find('\n'),
+            _ => Some(1),
+        };
+        rest = &from[end.unwrap_or(from.len())..];
+    }
+    code.push_str(rest);
+    code
+}
+
+fn words(code: &str) -> impl Iterator<Item = (&str, &str)> {
+    let starts = code.match_indices("rk_").map(|(at, _)| at);
+    let starts = starts.filter(|&at| {
+        let before = code[..at].chars().next_back();
+        before.is_none_or(|c| !c.is_alphanumeric() && c != '_')
+    });
+    starts.map(|at| {
+        let from = &code[at..];
+        let len = from.find(|c: char| !c.is_alphanumeric() && c != '_');
+        from.split_at(len.unwrap_or(from.len()))
+    })
+}
+
+#[test]
+fn every_function_is_used_by_the_header_for_cpp() {
+    let read = |name| fs::read_to_string(root().join(name)).expect("a header");
+    let (c, cpp) = (
+        code(&read("include/redkeep.h")),
+        code(&read("include/redkeep.hpp")),
+    );
+    let declared: Vec<&str> = words(&c)
+        .filter(|(_, after)| after.starts_with('('))
+        .map(|(name, _)| name)
+        .collect();
+    let used: Vec<&str> = words(&cpp).map(|(name, _)| name).collect();
+    assert!(declared.contains(&"rk_get") && declared.contains(&"rk_limiter_check"));
+    let missing: Vec<&str> = declared
+        .iter()
+        .filter(|name| !used.contains(name))
+        .copied()
+        .collect();
+    let left_out: Vec<&str> = NOT_IN_CPP.iter().map(|(name, _)| *name).collect();
+    assert_eq!(
+        missing, left_out,
+        "include/redkeep.hpp does not use these functions of include/redkeep.h (left), of which the right ones are \
+         left out with a reason"
+    );
+}
