@@ -37,7 +37,7 @@ setup: ## install a Redis or Valkey server, if there is none
 	@./.ci/setup server
 
 setup-tests: ## install what the tests need, where it is missing
-	@./.ci/setup server gcc g++ valgrind python3 pkg-config openssl
+	@./.ci/setup server gcc g++ clang++ valgrind python3 pkg-config openssl
 
 # One crate type at a time: with both, cargo drops LTO without a word. Cargo knows what is up to date.
 lib: ## build libredkeep.so and libredkeep.a as they are shipped
@@ -45,7 +45,7 @@ lib: ## build libredkeep.so and libredkeep.a as they are shipped
 	$(CARGO) rustc --release --lib --crate-type staticlib --target-dir $(SHIP) $(PROFILE) \
 		-- --print native-static-libs=$(CURDIR)/$(NATIVE)
 
-install: lib ## install library, header and pkg-config file (PREFIX=, DESTDIR=)
+install: lib ## install library, headers and pkg-config file (PREFIX=, DESTDIR=)
 	$(INSTALL) -d '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)'
 	$(INSTALL) -m 755 $(SHARED) '$(DESTDIR)$(LIBDIR)/libredkeep.so.$(VERSION)'
 	ln -sf libredkeep.so.$(VERSION) '$(DESTDIR)$(LIBDIR)/libredkeep.so.$(MAJOR)'

@@ -108,6 +108,12 @@ header_alone() {
         try "header ($std)" "$cc" -std=$std "${strict[@]}" -fsyntax-only -x c include/redkeep.h
     done
     try "header (c++17)" "$cxx" -std=c++17 "${strict[@]}" -fsyntax-only -x c++ include/redkeep.h
+    for std in c++17 c++2b; do
+        try "redkeep.hpp ($std)" "$cxx" -std=$std "${strict[@]}" -Wshadow -Wconversion -fsyntax-only -x c++ \
+            include/redkeep.hpp
+    done
+    try "redkeep.hpp (results)" "$cxx" -std=c++17 "${strict[@]}" -DREDKEEP_RESULTS -fsyntax-only -x c++ \
+        include/redkeep.hpp
 }
 
 # The functions that the header declares: every `rk_name(` outside comments and types; `rk_name (*` is a callback's.
@@ -155,6 +161,44 @@ run_each() {
     done
 }
 
+# In C++, by the compiler, with its sanitizers, and by the other compiler where it is present. They take their time to
+# compile, so as many at once as there are processors.
+cpp_commands() {
+    local source name flags
+    line() { printf '%q ' "$@" "${strict[@]}" "-I$prefix/include" "$source" "${library[@]}" && echo; }
+    for source in tests/c/test_cpp*.cpp; do
+        name=$(basename "$source" .cpp)
+        flags=(-std=c++17)
+        if [ "$name" = test_cpp_results ]; then flags+=(-fno-exceptions -fno-rtti); fi
+        line "$cxx" "${flags[@]}" -g -o "$build/$name"
+        line "$cxx" "${flags[@]}" -g1 -fsanitize=address,undefined -fno-sanitize-recover=all -o "$build/$name.asan"
+        if [ -n "$other_cxx" ]; then line "$other_cxx" "${flags[@]}" -o "$build/$name.other"; fi
+    done
+    for source in examples-c/*.cpp; do
+        line "$cxx" -std=c++17 -o "$build/example-$(basename "$source" .cpp)-cpp"
+    done
+}
+
+run_cpp() {
+    local source name other_cxx
+    local library=("-L$prefix/lib" -lredkeep -lpthread "-Wl,-rpath,$prefix/lib")
+    other_cxx=$(command -v clang++ || true)
+    cpp_commands >"$build/cpp-commands"
+    try "C++ (compiles${other_cxx:+, clang++ too})" xargs -d '\n' -n 1 -P "$(nproc)" bash -c <"$build/cpp-commands"
+    for source in tests/c/test_cpp*.cpp; do
+        name=$(basename "$source" .cpp)
+        try "$name (plain)" timeout 300 "$build/$name"
+        try "$name (valgrind)" timeout 600 valgrind -q --error-exitcode=9 --leak-check=full \
+            --errors-for-leak-kinds=definite "$build/$name" no-fork
+        try "$name (asan, ubsan)" env ASAN_OPTIONS=detect_leaks=1:exitcode=9 timeout 300 "$build/$name.asan" no-fork
+        if [ -n "$other_cxx" ]; then try "$name (clang++)" timeout 300 "$build/$name.other"; fi
+    done
+    for source in examples-c/*.cpp; do
+        name=$(basename "$source" .cpp)
+        try "example $name in C++ (runs)" timeout 60 "$build/example-$name-cpp"
+    done
+}
+
 static_archive() {
     local source private
     source=$(printf '%s\n' tests/c/test_*.c | head -n 1)
@@ -176,15 +220,18 @@ examples() {
     done
 }
 
-# Every program of the README that is in C.
+# Every program of the README that is in C or C++.
 readme() {
-    local source
-    rm -f "$build"/readme-*.c
-    awk -v to="$build/readme-" '/^```c$/ { n++; on = 1; next } /^```/ { on = 0 } on { print > (to n ".c") }' README.md
-    for source in "$build"/readme-*.c; do
-        try "$(basename "$source") (compiles)" "$cc" -std=c99 "${strict[@]}" "-I$prefix/include" "$source" \
-            -o "${source%.c}" "-L$prefix/lib" -lredkeep "-Wl,-rpath,$prefix/lib"
-        try "$(basename "$source") (runs)" timeout 60 "${source%.c}"
+    local source compile
+    rm -f "$build"/readme-*.c "$build"/readme-*.cpp
+    awk -v to="$build/readme-" '/^```(c|cpp)$/ { n++; end = "." substr($0, 4); next } /^```/ { end = "" }
+        end { print > (to n end) }' README.md
+    for source in "$build"/readme-*.c "$build"/readme-*.cpp; do
+        compile=("$cc" -std=c99)
+        if [ "${source##*.}" = cpp ]; then compile=("$cxx" -std=c++17); fi
+        try "$(basename "$source") (compiles)" "${compile[@]}" "${strict[@]}" "-I$prefix/include" "$source" \
+            -o "${source%.*}" "-L$prefix/lib" -lredkeep "-Wl,-rpath,$prefix/lib"
+        try "$(basename "$source") (runs)" timeout 60 "${source%.*}"
     done
 }
 
@@ -205,6 +252,7 @@ if compgen -G "tests/c/test_*.c" >/dev/null; then
     start_server
     start_topologies
     run_each
+    run_cpp
     static_archive
     by_pkg_config
     readme
