@@ -597,6 +597,16 @@ template <class T, class F, class... Args> returns<T> call(F function, const Arg
     }
 }
 
+/* Calls a function that copies a value into a buffer of the program's. */
+template <class F, class C>
+returns<std::optional<std::size_t>> copy_into(F function, C *c, std::string_view key, void *buffer, std::size_t cap)
+{
+    std::size_t len = 0;
+    attempt it(function, c, key.data(), key.size(), buffer, cap, &len);
+    return it.then<std::optional<std::size_t>>(
+        [&] { return it.status() == RK_NIL ? std::nullopt : std::optional<std::size_t>(len); });
+}
+
 /* Calls a function that changes an object, with which the program may go on. */
 template <class Self, class F, class... Args> chained<Self> change(Self &self, F function, const Args &...args)
 {
@@ -1675,6 +1685,67 @@ class cache : public detail::handle<rk_cache, rk_cache_free> {
     }
 };
 
+/// Copies of values in this process, which the server itself keeps fresh: a read of a key that is known here does not
+/// use the network. It needs a server from 6.0 on that allows CLIENT TRACKING.
+///
+///     auto near = keep.near_cache(64 << 20);
+///     near.option("prefix", "user:");
+///     auto name = near.get("user:1");
+class near_cache : public detail::handle<rk_near, rk_near_free> {
+  public:
+    using handle::handle;
+
+    /// Sets an option, "ttl" or "prefix"; see rk_near_option(). What was kept before is forgotten.
+    chained<near_cache> option(std::string_view name, const setting &value)
+    {
+        return detail::change(*this, rk_near_option, raw(), detail::text(name, "name"),
+                              detail::text(value.text(), "value"));
+    }
+
+    /// The value of a key.
+    returns<std::optional<std::string>> get(std::string_view key) const
+    {
+        return detail::call<std::optional<std::string>>(rk_near_get, raw(), key.data(), key.size());
+    }
+
+    /// Copies the value of a key into a buffer; as manager::get_into(). Nothing is allocated where it is known.
+    returns<std::optional<std::size_t>> get_into(std::string_view key, void *buffer, std::size_t cap) const
+    {
+        return detail::copy_into(rk_near_get_into, raw(), key, buffer, cap);
+    }
+
+    /// The JSON text stored at a key. RK_ERR_STORED_JSON if what is stored is not JSON.
+    returns<std::optional<std::string>> get_json(std::string_view key) const
+    {
+        return detail::call<std::optional<std::string>>(rk_near_get_json, raw(), key.data(), key.size());
+    }
+
+    /// The values of several keys, in their order.
+    returns<std::vector<std::optional<std::string>>> mget(const strings &keys) const
+    {
+        return detail::call<std::vector<std::optional<std::string>>>(rk_near_mget, raw(), keys.data(), keys.size());
+    }
+
+    /// The value of one field of a hash.
+    returns<std::optional<std::string>> hget(std::string_view name, std::string_view field) const
+    {
+        return detail::call<std::optional<std::string>>(rk_near_hget, raw(), name.data(), name.size(), field.data(),
+                                                        field.size());
+    }
+
+    /// All fields of a hash with their values: a map, to be read by as<std::map<std::string, std::string>>().
+    returns<reply> hgetall(std::string_view name) const
+    {
+        return detail::call<reply>(rk_near_hgetall, raw(), name.data(), name.size());
+    }
+
+    /// Forgets everything.
+    returns<void> clear() const { return detail::call<void>(rk_near_clear, raw()); }
+
+    /// What it has seen so far, as JSON; see rk_near_stats_json().
+    returns<std::string> stats_json() const { return detail::call<std::string>(rk_near_stats_json, raw()); }
+};
+
 /* ---- Publish and subscribe ------------------------------------------------------------------- */
 
 /// What a subscriber was told: a message, or a gap, after which something may be missing.
@@ -2173,10 +2244,7 @@ class manager : public detail::handle<rk_manager, rk_manager_free> {
     /// is more than cap, what found room was copied. None if there is no such key.
     returns<std::optional<std::size_t>> get_into(std::string_view key, void *buffer, std::size_t cap)
     {
-        std::size_t len = 0;
-        detail::attempt it(rk_get_into, raw(), key.data(), key.size(), buffer, cap, &len);
-        return it.then<std::optional<std::size_t>>(
-            [&] { return it.status() == RK_NIL ? std::nullopt : std::optional<std::size_t>(len); });
+        return detail::copy_into(rk_get_into, raw(), key, buffer, cap);
     }
 
     /// Sets a key to a text, to bytes, or to a number, for ever.
@@ -2407,6 +2475,12 @@ class manager : public detail::handle<rk_manager, rk_manager_free> {
     returns<redkeep::cache> cache(std::string_view ns)
     {
         return detail::call<redkeep::cache>(rk_cache_new, raw(), detail::text(ns, "ns"));
+    }
+
+    /// A near cache that takes about so many bytes at most; 0: the property "near_cache_bytes".
+    returns<redkeep::near_cache> near_cache(std::size_t max_bytes = 0)
+    {
+        return detail::call<redkeep::near_cache>(rk_near_new, raw(), max_bytes);
     }
 
     /* -- Publish and subscribe, streams -- */

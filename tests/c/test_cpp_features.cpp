@@ -1,4 +1,5 @@
-/* redkeep.hpp: locks, rate limits, sessions, cache. */
+/* redkeep.hpp: locks, rate limits, sessions, cache, near cache. */
+#include <map>
 #include <stdexcept>
 
 #include <sys/wait.h>
@@ -189,6 +190,34 @@ static void caches(redkeep::manager &keep)
     first.join();
 }
 
+static void near_caches(redkeep::manager &keep)
+{
+    char buffer[4] = {};
+    auto near = keep.near_cache(1 << 20);
+    near.option("prefix", "near:").option("ttl", 1h);
+    keep.set("near:a", "{}");
+    keep.hset("near:h", {{"x", 1}, {"y", 2}});
+
+    for (int i = 0; i < 3; i++) {
+        CHECK_TEXT(*near.get("near:a"), "{}");
+        CHECK_TEXT(*near.get_json("near:a"), "{}");
+        CHECK_EQ_INT(*near.get_into("near:a", buffer, 1), 2);
+        CHECK_TEXT(*near.hget("near:h", "x"), "1");
+        CHECK_EQ_INT((near.hgetall("near:h").as<std::map<std::string, int>>().at("y")), 2);
+        CHECK(!near.get("near:none") && !near.get_into("near:none", buffer, 1) && !near.hget("near:h", "z"));
+        auto both = near.mget({"near:a", "near:none"});
+        CHECK(both[0] == "{}" && !both[1]);
+    }
+    CHECK(near.stats_json().find("\"hits\":0,") == std::string::npos);
+    keep.set("near:a", "[");
+    CHECK_TEXT(*near.get("near:a"), "[");
+    FAILS(RK_ERR_STORED_JSON, near.get_json("near:a"));
+    FAILS(RK_ERR_WRONG_TYPE, near.get("near:h"));
+    FAILS(RK_ERR_UNKNOWN_PROPERTY, near.option("colour", "red"));
+    near.clear();
+    CHECK_HAS(near.stats_json(), "\"entries\":0");
+}
+
 /* The manager works in a child; a guard of the parent's does not release there. */
 static void forks(redkeep::manager &keep)
 {
@@ -214,6 +243,7 @@ int main(int argc, char **)
     limits(keep);
     user_sessions(keep);
     caches(keep);
+    near_caches(keep);
     /* Given anything, it does not fork: AddressSanitizer's own locks stay locked in a child, and valgrind tells of what
      * the parent's threads held. */
     if (argc == 1)
