@@ -2228,6 +2228,12 @@ class manager : public detail::handle<rk_manager, rk_manager_free> {
     /// The manager's counts, as JSON; see rk_manager_stats_json().
     returns<std::string> stats_json() const { return detail::call<std::string>(rk_manager_stats_json, raw()); }
 
+    /// The same as text for Prometheus.
+    returns<std::string> stats_prometheus() const
+    {
+        return detail::call<std::string>(rk_manager_stats_prometheus, raw());
+    }
+
     /// Ends everything: calls under way and later ones are RK_ERR_CLOSED. RK_ERR_TIMEOUT if a thread still runs after
     /// this time, the property "command_timeout" by default. The end of a manager's scope closes it too.
     returns<void> close(timespan timeout = by_default) { return detail::call<void>(rk_manager_close, raw(), timeout); }

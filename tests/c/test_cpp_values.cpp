@@ -207,6 +207,7 @@ static void nodes_and_health(redkeep::manager &keep)
     keep.ping();
     CHECK_HAS(keep.fetch_pool_status(), "standalone");
     CHECK_HAS(keep.stats_json(), "\"calls\"");
+    CHECK_HAS(keep.stats_prometheus(), "redkeep_calls_total");
     keep.close_all_pools();
     FAILS(RK_ERR_UNKNOWN_NODE, keep.ping());
     /* From the environment, which says nothing here: it is never freed. */
