@@ -13,8 +13,9 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys;
 
@@ -36,7 +37,7 @@ thread_local! {
 
 extern "C" fn before() {
     let mut guard = lock(&UNFORKED);
-    let started = Instant::now();
+    let started = Moment::now();
     while *guard > 0 && started.elapsed() < PASSAGE {
         guard = CALM
             .wait_timeout(guard, PASSAGE)
@@ -178,7 +179,16 @@ impl<T> Cell<T> {
     }
 
     /// This process's value, made now if this is its first use after a fork.
+    #[inline]
     pub(crate) fn get(&self) -> Result<&T> {
+        match &self.first.value {
+            Some(value) if self.first.generation == generation() => Ok(value),
+            _ => self.get_in_child(),
+        }
+    }
+
+    #[cold]
+    fn get_in_child(&self) -> Result<&T> {
         let generation = generation();
         let mut link = &self.first;
         while link.generation != generation {

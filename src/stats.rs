@@ -4,10 +4,11 @@ mod exposition;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::clock::Moment;
 use crate::error::{Error, ErrorKind};
 use crate::fork::lock;
 
@@ -40,7 +41,7 @@ pub(crate) struct Counters {
     pub(crate) retries: Counter,
     /// Errors that the caller did not see: the lenient view's, and those of features that go on without Redis.
     pub(crate) swallowed: Counter,
-    told: Mutex<Option<Instant>>,
+    told: Mutex<Option<Moment>>,
 }
 
 /// Something that counts for itself. It answers from what it knows, and asks no server.
@@ -83,7 +84,7 @@ impl Counters {
         let mut told = lock(&self.told);
         let loud = told.is_none_or(|last| last.elapsed() >= LOG_PAUSE);
         if loud {
-            *told = Some(Instant::now());
+            *told = Some(Moment::now());
         }
         loud
     }

@@ -87,6 +87,18 @@ pub(crate) fn poll_entry(fd: BorrowedFd<'_>, events: i16) -> PollFd {
     }
 }
 
+/// The clock that only goes forward, in nanoseconds since about the start of the machine.
+#[inline]
+pub(crate) fn monotonic() -> u64 {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `now` is a live timespec to be written. Every Linux has this clock, so the call does not fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
 /// Sleeps while the word has this value, until it is woken or the time is over; may return earlier.
 pub(crate) fn wait_on(word: &AtomicU32, value: u32, time: Duration) {
     let time = libc::timespec {

@@ -1,7 +1,7 @@
 //! The way of a call: look, wait for who computes already, or compute.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use crate::cache::Cache;
 use crate::cache::entry::{self, Keep, Look, Place};
 use crate::cache::flight::{Flights, Landing, Lead, Seat};
 use crate::client::Client;
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lock::Held;
 
@@ -132,7 +132,7 @@ impl Cache {
     ) -> Landing {
         let seen = look.and_then(Look::seen);
         lead.begins(seen.clone());
-        let started = Instant::now();
+        let started = Moment::now();
         let text = compute()?;
         if let (Some(seen), Some(keep)) = (seen, self.keep_for(&text, started.elapsed())) {
             let helper = alone.as_mut().map(Alone::helper);

@@ -16,6 +16,8 @@ pub(crate) struct Packer<'a> {
     base: usize,
     count: usize,
     key: Option<Range<usize>>,
+    /// The next argument is that key.
+    awaits_key: bool,
     /// It has more keys than that one.
     many_keys: bool,
 }
@@ -43,13 +45,20 @@ impl<'a> Packer<'a> {
             base,
             count: 0,
             key: None,
+            awaits_key: false,
             many_keys: false,
         }
     }
 
+    #[inline]
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         arg(self.out, bytes);
         self.count += 1;
+        if self.awaits_key {
+            self.awaits_key = false;
+            let end = self.out.len() - b"\r\n".len();
+            self.key = Some(end - bytes.len()..end);
+        }
     }
 
     pub(crate) fn number(&mut self, number: i64) {
@@ -75,19 +84,16 @@ impl<'a> Packer<'a> {
 
     /// As `one`; the first of these is the command's key, by which a cluster picks the node.
     pub(crate) fn key(&mut self, value: &impl ToRedisArgs) -> Result<()> {
-        let start = self.out.len();
-        self.one("key", value)?;
-        self.note_key(start);
-        Ok(())
+        self.await_key();
+        self.one("key", value)
     }
 
     /// Several keys, in whatever form; at least one.
     pub(crate) fn keys(&mut self, values: &impl ToRedisArgs) -> Result<()> {
-        let start = self.out.len();
+        self.await_key();
         match self.any(values) {
             0 => Err(Error::argument("keys: at least one is needed")),
             n => {
-                self.note_key(start);
                 self.many_keys |= n > 1;
                 Ok(())
             }
@@ -98,14 +104,14 @@ impl<'a> Packer<'a> {
     pub(crate) fn counted_keys(&mut self, values: &impl ToRedisArgs) -> Result<()> {
         let count = values.num_of_args();
         self.number(count as i64);
-        let start = self.out.len();
+        if count > 0 {
+            self.await_key();
+        }
         match self.any(values) {
             n if n != count => Err(Error::argument(format!(
                 "keys: they say that they are {count}, and come to {n}"
             ))),
-            0 => Ok(()),
             n => {
-                self.note_key(start);
                 self.many_keys |= n > 1;
                 Ok(())
             }
@@ -118,23 +124,10 @@ impl<'a> Packer<'a> {
         Ok(())
     }
 
-    /// Remembers the argument that begins here, unless a key is known already.
-    fn note_key(&mut self, start: usize) {
-        if self.key.is_some() {
-            self.many_keys = true;
-            return;
-        }
-        // `$`, the length, a line end, the argument, a line end.
-        let digits = self.out[start + 1..]
-            .iter()
-            .take_while(|b| b.is_ascii_digit());
-        let (mut length, mut count) = (0, 0);
-        for digit in digits {
-            length = length * 10 + usize::from(digit - b'0');
-            count += 1;
-        }
-        let begin = start + 1 + count + 2;
-        self.key = Some(begin..begin + length);
+    /// What comes next is a key.
+    fn await_key(&mut self) {
+        self.awaits_key = self.key.is_none();
+        self.many_keys |= !self.awaits_key;
     }
 
     /// Whether it has more than one key.

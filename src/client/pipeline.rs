@@ -1,6 +1,6 @@
 //! Many commands at once: packed as they are added, sent together, answered together.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::{FromRedisValue, ToRedisArgs};
 
@@ -8,7 +8,7 @@ use crate::client::packer::{Packer, unpack};
 use crate::client::script::Known;
 use crate::client::spread::{look_up, one_slot};
 use crate::client::{Client, Lease, Spread, convert, inspect, own_writes, reply_type};
-use crate::clock::Deadline;
+use crate::clock::{Deadline, Moment};
 use crate::dispatch::{self, Class, Dispatch};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::node::Batch;
@@ -334,7 +334,7 @@ impl Load {
     ) -> Result<()> {
         let count = self.marks.len();
         let patience = timeout.saturating_add(self.blocks.unwrap_or_default());
-        let started = Instant::now();
+        let started = Moment::now();
         let mut batch = Batch {
             bytes: &self.packed,
             count,
@@ -380,7 +380,7 @@ impl Load {
 
     fn spread(&mut self, timeout: Duration, dispatch: &Dispatch) -> Result<()> {
         let patience = timeout.saturating_add(self.blocks.unwrap_or_default());
-        let started = Instant::now();
+        let started = Moment::now();
         let deadline = Deadline::at(started, self.within.unwrap_or(patience));
         let mut spread = Spread::default();
         let mut begin = 0;

@@ -1,11 +1,12 @@
 //! Lua scripts, called by their digest.
 
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::{FromRedisValue, ToRedisArgs};
 
 use crate::client::{Client, Load, Packer, Pipeline, typed};
+use crate::clock::Moment;
 use crate::dispatch::Class;
 use crate::error::{ErrorKind, Result};
 use crate::transport::{Reply, command};
@@ -110,7 +111,7 @@ impl Client {
         time: Duration,
         read: impl Fn(&mut Reply) -> Result<T>,
     ) -> Result<T> {
-        let started = Instant::now();
+        let started = Moment::now();
         let known = self.run_within(
             "EVALSHA",
             class,

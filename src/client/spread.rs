@@ -3,11 +3,10 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::time::Instant;
 
 use crate::client::packer::unpack;
 use crate::client::script::Known;
-use crate::clock::Deadline;
+use crate::clock::{Deadline, Moment};
 use crate::dispatch::{self, Class, Dispatch, Fate, Join, Part, Reading};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::topology::slot;
@@ -167,7 +166,7 @@ impl<'a> Spread<'a> {
     pub(crate) fn run(
         &self,
         dispatch: &Dispatch,
-        started: Instant,
+        started: Moment,
         deadline: Deadline,
         reply: &mut Reply,
         outcomes: &mut Vec<Option<Outcome>>,

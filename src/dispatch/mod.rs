@@ -188,51 +188,68 @@ impl Dispatch {
         class: Class,
         deadline: Deadline,
         route: Route<'_>,
-        attempt: impl FnMut(&Node, bool) -> Result<()>,
+        mut attempt: impl FnMut(&Node, bool) -> Result<()>,
     ) -> Result<()> {
         self.counters.calls.add();
+        let errand = Errand {
+            class,
+            deadline,
+            route,
+        };
+        let error = match self.way(errand) {
+            Ok(node) => match attempt(&node, false) {
+                Ok(()) => return Ok(()),
+                Err(error) => (node, error),
+            },
+            Err(error) => return Err(self.failed(error, false)),
+        };
         let mut in_doubt = false;
-        let result = self.attempts(class, deadline, route, attempt, &mut in_doubt);
-        result.map_err(|error| {
-            self.counters.failed(&error);
-            match in_doubt {
-                true => error.outcome_is(Outcome::Unknown),
-                false => error,
-            }
-        })
+        let result = self.further(errand, error, &mut attempt, &mut in_doubt);
+        result.map_err(|error| self.failed(error, in_doubt))
     }
 
-    /// `in_doubt`: an attempt ended without an answer. No later one takes that doubt away.
-    fn attempts(
-        &self,
-        class: Class,
-        deadline: Deadline,
-        route: Route<'_>,
-        mut attempt: impl FnMut(&Node, bool) -> Result<()>,
+    fn failed(&self, error: Error, in_doubt: bool) -> Error {
+        self.counters.failed(&error);
+        match in_doubt {
+            true => error.outcome_is(Outcome::Unknown),
+            false => error,
+        }
+    }
+
+    /// What follows when the first attempt, at this node, ended with this error. `attempt` is also told whether it goes
+    /// where an ASK led. `in_doubt`: an attempt ended without an answer. No later one takes that doubt away.
+    #[cold]
+    fn further<'a>(
+        &'a self,
+        mut errand: Errand<'a>,
+        first: (Picked<'a>, Error),
+        attempt: &mut dyn FnMut(&Node, bool) -> Result<()>,
         in_doubt: &mut bool,
     ) -> Result<()> {
-        let mut way = Some(self.way(route, class, deadline)?);
-        // A replica that failed is not tried again; the primary is.
-        let mut from_replicas = true;
+        let (class, deadline) = (errand.class, errand.deadline);
+        let mut first = Some(first);
+        let mut sent_to: Option<(Arc<Node>, bool)> = None;
         let (mut tries, mut redirects) = (0, 0);
         let mut pause = FIRST_PAUSE;
         let mut before: Option<Error> = None;
         loop {
-            if self.topology.fleet.closing.is_open() {
-                return Err(Error::closed());
-            }
-            let (node, asking) = match way.take() {
-                Some(way) => way,
-                None if from_replicas => self.way(route, class, deadline)?,
-                None => self.way(route.to_primary(), class, deadline)?,
+            let (node, error) = match first.take() {
+                Some(failed) => failed,
+                None => {
+                    let (node, asking) = match sent_to.take() {
+                        Some((node, asking)) => (Picked::Named(node), asking),
+                        None => (self.way(errand)?, false),
+                    };
+                    match attempt(&node, asking) {
+                        Ok(()) => return Ok(()),
+                        Err(error) => (node, error),
+                    }
+                }
             };
-            let error = match attempt(&node, asking) {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            };
-            let lost = self.lost(&node, &error, route);
-            if node.is_replica() && from_replicas && cannot_answer(&error) {
-                from_replicas = false;
+            let lost = self.lost(&node, &error, errand.route);
+            if node.is_replica() && cannot_answer(&error) {
+                // A replica that failed is not tried again; the primary is.
+                errand.route = errand.route.to_primary();
                 before = Some(error);
                 continue;
             }
@@ -241,12 +258,12 @@ impl Dispatch {
                 return Err(before.unwrap_or(error));
             }
             *in_doubt |= error.outcome() == Outcome::Unknown;
-            if let Some(to) = self.redirected(&node, &error, route)? {
+            if let Some(to) = self.redirected(&node, &error, errand.route)? {
                 redirects += 1;
                 if redirects > REDIRECTS {
                     return Err(endless(error));
                 }
-                way = Some((Picked::Named(to), error.code() == Some("ASK")));
+                sent_to = Some((to, error.code() == Some("ASK")));
                 before = Some(error);
                 self.counters.retries.add();
                 continue;
@@ -279,14 +296,18 @@ impl Dispatch {
         }
     }
 
-    /// The node, and whether it is to be told that it was named by an ASK.
-    fn way(&self, route: Route<'_>, class: Class, deadline: Deadline) -> Result<(Picked, bool)> {
-        let node = match route {
-            Route::Node(node) => Picked::Named(node.clone()),
-            Route::Primary(key) => self.topology.pick(key, false, deadline)?,
-            Route::Key(key) => self.topology.pick(key, class == Class::Read, deadline)?,
+    /// The node for it.
+    #[inline]
+    fn way<'a>(&'a self, errand: Errand<'a>) -> Result<Picked<'a>> {
+        if self.topology.fleet.closing.is_open() {
+            return Err(Error::closed());
+        }
+        let (key, reads) = match errand.route {
+            Route::Node(node) => return Ok(Picked::Known(node)),
+            Route::Primary(key) => (key, false),
+            Route::Key(key) => (key, errand.class == Class::Read),
         };
-        Ok((node, false))
+        self.topology.pick(key, reads, errand.deadline)
     }
 
     /// Takes something of the primary for this key. If that has just left the map, it is taken of the one that came.
@@ -419,6 +440,14 @@ impl Dispatch {
             (Outcome::Unknown, _) => Verdict::Final,
         }
     }
+}
+
+/// What is to be done, and by when.
+#[derive(Clone, Copy)]
+struct Errand<'a> {
+    class: Class,
+    deadline: Deadline,
+    route: Route<'a>,
 }
 
 /// By what a command finds its node.

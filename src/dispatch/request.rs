@@ -1,8 +1,8 @@
 //! A request on its way down: what is sent, what may be done with it, and by when it must be answered.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::clock::Deadline;
+use crate::clock::{Deadline, Moment};
 
 /// What may be done when it is not known whether the server executed a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(crate) struct Request<'a> {
     pub(crate) key: Option<&'a [u8]>,
     /// It may take long: nobody else's command may wait behind it.
     pub(crate) apart: bool,
-    pub(crate) started: Instant,
+    pub(crate) started: Moment,
     pub(crate) deadline: Deadline,
 }
 
@@ -43,7 +43,7 @@ impl<'a> Request<'a> {
         key: Option<&'a [u8]>,
         time: Duration,
     ) -> Request<'a> {
-        let started = Instant::now();
+        let started = Moment::now();
         Request {
             bytes,
             class,

@@ -3,11 +3,10 @@
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use crossbeam_channel::bounded;
 
-use crate::clock::{self, Deadline};
+use crate::clock::{self, Deadline, Moment};
 use crate::dispatch::{
     Class, Dispatch, FIRST_PAUSE, LONGEST_PAUSE, REDIRECTS, Verdict, endless, refused,
 };
@@ -49,7 +48,7 @@ struct Traveller {
 
 /// What goes to one node in one round.
 struct Group {
-    node: Picked,
+    node: Picked<'static>,
     travellers: Vec<Traveller>,
     bytes: Vec<u8>,
     /// Commands in `bytes`, ASKING among them.
@@ -73,7 +72,7 @@ impl Dispatch {
     pub(crate) fn scatter(
         &self,
         parts: &[Part<'_>],
-        started: Instant,
+        started: Moment,
         deadline: Deadline,
     ) -> (Vec<Fate>, Vec<Reply>) {
         self.counters.calls.add();
@@ -155,7 +154,7 @@ impl Dispatch {
                 .iter()
                 .position(|group| Arc::ptr_eq(&group.node, &node));
             let at = at.unwrap_or_else(|| {
-                groups.push(Group::to(node));
+                groups.push(Group::to(node.kept()));
                 groups.len() - 1
             });
             groups[at].add(traveller, part, asking);
@@ -225,7 +224,7 @@ impl Dispatch {
         &self,
         traveller: &mut Traveller,
         part: &Part<'_>,
-        node: &Picked,
+        node: &Picked<'_>,
         error: &Error,
     ) -> Result<Option<bool>> {
         let route = super::Route::Key(part.key);
@@ -311,7 +310,7 @@ impl Fate {
 }
 
 impl Group {
-    fn to(node: Picked) -> Group {
+    fn to(node: Picked<'static>) -> Group {
         Group {
             node,
             travellers: Vec::new(),
@@ -342,7 +341,7 @@ impl Group {
         self.travellers.push(traveller);
     }
 
-    fn go(self, started: Instant, deadline: Deadline) -> Return {
+    fn go(self, started: Moment, deadline: Deadline) -> Return {
         let (mut reply, mut reached) = (Reply::new(), Reached::default());
         let batch = Batch {
             bytes: &self.bytes,
@@ -362,7 +361,7 @@ impl Group {
 }
 
 /// The last group goes on the caller's own thread, each of the others on one of its own.
-fn side_by_side(mut groups: Vec<Group>, started: Instant, deadline: Deadline) -> Vec<Return> {
+fn side_by_side(mut groups: Vec<Group>, started: Moment, deadline: Deadline) -> Vec<Return> {
     let Some(own) = groups.pop() else {
         return Vec::new();
     };

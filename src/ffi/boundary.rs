@@ -259,18 +259,20 @@ pub(super) fn milliseconds(time: i64, name: &str) -> Result<Option<Duration>> {
     }
 }
 
+#[inline]
 fn check(data: *const c_void, len: usize, name: &str) -> Result<()> {
-    if data.is_null() && len > 0 {
-        return Err(Error::argument(format!(
-            "{name}: NULL with a length of {len}"
-        )));
+    match (data.is_null() && len > 0) || isize::try_from(len).is_err() {
+        true => Err(impossible(data, len, name)),
+        false => Ok(()),
     }
-    if isize::try_from(len).is_err() {
-        return Err(Error::argument(format!(
-            "{name}: a length of {len} is more than any memory holds"
-        )));
-    }
-    Ok(())
+}
+
+#[cold]
+fn impossible(data: *const c_void, len: usize, name: &str) -> Error {
+    Error::argument(match data.is_null() {
+        true => format!("{name}: NULL with a length of {len}"),
+        false => format!("{name}: a length of {len} is more than any memory holds"),
+    })
 }
 
 fn null(name: &str) -> Error {

@@ -10,9 +10,9 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::clock::{self, Deadline};
+use crate::clock::{self, Deadline, Moment};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::fork::lock;
 use crate::lock::hold::{self, Hold};
@@ -42,7 +42,7 @@ struct State {
     /// The token under which this process stands in the server's queue, or asks for the lock.
     seat: Option<String>,
     /// When the first is to look at the lock; none: at once.
-    look_at: Option<Instant>,
+    look_at: Option<Moment>,
 }
 
 struct Waiter {
@@ -99,7 +99,7 @@ impl State {
 enum Look {
     Ours(Arc<Hold>),
     /// Somebody else has it: when to look again.
-    Taken(Instant),
+    Taken(Moment),
 }
 
 impl Line {
@@ -158,7 +158,7 @@ impl Line {
                 .is_some_and(|first| Arc::ptr_eq(first, &me));
             let held_until = state.held_until();
             let look_at = state.look_at;
-            if is_first && held_until.is_none() && look_at.is_none_or(|at| at <= Instant::now()) {
+            if is_first && held_until.is_none() && look_at.is_none_or(|at| at <= Moment::now()) {
                 let looked;
                 (state, looked) = self.look_from(state, site, terms, deadline);
                 match looked {
@@ -188,9 +188,9 @@ impl Line {
             let event = match (is_first, state.held_until()) {
                 (false, _) => LONGEST,
                 (true, Some(until)) => Duration::from_nanos(until.saturating_sub(hold::now())),
-                (true, None) => state.look_at.map_or(Duration::ZERO, |at| {
-                    at.saturating_duration_since(Instant::now())
-                }),
+                (true, None) => state
+                    .look_at
+                    .map_or(Duration::ZERO, |at| at.since(Moment::now())),
             };
             state = me
                 .bell
@@ -218,7 +218,7 @@ impl Line {
         };
         state.seat = Some(token.clone());
         // Whoever rings from here on wants another look after this one.
-        let far = Instant::now() + LONGEST;
+        let far = Moment::now() + LONGEST;
         state.look_at = Some(far);
         drop(state);
         site.keeper.ears.seat(&token, self);
@@ -269,7 +269,7 @@ impl Line {
             // The answer took longer than the lease.
             if !hold.is_held() {
                 site.keeper.watchdog.give_back(site, terms, token);
-                return Ok(Look::Taken(Instant::now() + clock::between(POLL.0, POLL.1)));
+                return Ok(Look::Taken(Moment::now() + clock::between(POLL.0, POLL.1)));
             }
             return Ok(Look::Ours(hold));
         }
@@ -283,7 +283,7 @@ impl Line {
                     Duration::from_millis(5),
                 )),
         };
-        Ok(Look::Taken(Instant::now() + pause))
+        Ok(Look::Taken(Moment::now() + pause))
     }
 
     /// One who waited goes without the lock.
@@ -356,7 +356,7 @@ impl Line {
                 state.seat = Some(token.clone());
                 // Should it be the first in the queue, it is told when to look.
                 if state.look_at.is_none() {
-                    state.look_at = Some(Instant::now() + hold.terms.lease.min(LONGEST));
+                    state.look_at = Some(Moment::now() + hold.terms.lease.min(LONGEST));
                 }
                 state.wake_first();
             }
@@ -456,7 +456,7 @@ impl Line {
         let mut state = lock(&self.state);
         let pause =
             time.min(LONGEST) + clock::between(Duration::from_millis(1), Duration::from_millis(4));
-        state.look_at = Some(Instant::now() + pause);
+        state.look_at = Some(Moment::now() + pause);
         state.wake_first();
     }
 

@@ -5,10 +5,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::client::Client;
-use crate::clock::Deadline;
+use crate::clock::{Deadline, Moment};
 use crate::fork::lock;
 use crate::lock::line::Line;
 use crate::lock::scripts::channel;
@@ -30,7 +30,7 @@ enum Ear {
     /// The node itself, and not another that bears its name: one that left the cluster, and came back.
     Open(Arc<Node>, #[allow(dead_code)] Subscription),
     /// Not before this moment again.
-    Deaf(Instant),
+    Deaf(Moment),
 }
 
 impl Ear {
@@ -76,7 +76,7 @@ impl Ears {
             match nodes.get(&node.name) {
                 Some(ear) if ear.hears(&node) => return true,
                 Some(Ear::Opening) => return false,
-                Some(Ear::Deaf(until)) if *until > Instant::now() => return false,
+                Some(Ear::Deaf(until)) if *until > Moment::now() => return false,
                 _ => {
                     let mut before: Vec<Ear> = nodes
                         .extract_if(|_, ear| ear.is_of_the_gone())
@@ -104,8 +104,8 @@ impl Ears {
                     log::warn!(target: "redkeep", "those who wait for locks poll: {error}");
                 }
                 Ear::Deaf(match deadline.passed() {
-                    true => Instant::now(),
-                    false => Instant::now() + PAUSE,
+                    true => Moment::now(),
+                    false => Moment::now() + PAUSE,
                 })
             }
         };

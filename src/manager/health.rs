@@ -1,10 +1,10 @@
 //! Asking one node how it is, and waiting until it is well.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::client::{Packer, Scratch};
-use crate::clock::Deadline;
+use crate::clock::{Deadline, Moment};
 use crate::dispatch::{Class, Dispatch, Request};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::manager::Manager;
@@ -33,7 +33,7 @@ impl Manager {
         max_retries: u32,
     ) -> Result<Duration> {
         let dispatch = self.dispatch()?;
-        let started = Instant::now();
+        let started = Moment::now();
         let mut tries = 0;
         loop {
             tries += 1;
@@ -91,7 +91,7 @@ impl Manager {
         let checked = self.dispatch().and_then(|dispatch| {
             let time = self.timeout()?;
             let node = self.node(dispatch, url, Deadline::after(time))?;
-            let started = Instant::now();
+            let started = Moment::now();
             ask(dispatch, &node, "PING", time, |_| ())?;
             health.latency = Some(started.elapsed());
             // Its parts differ in what users may see: a server that keeps INFO to itself is healthy all the same.

@@ -8,12 +8,12 @@ mod status;
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::client::{Client, Lease};
-use crate::clock::Deadline;
+use crate::clock::{Deadline, Moment};
 use crate::config::{Config, Settings, Target, endpoint};
 use crate::dispatch::Dispatch;
 use crate::error::{Error, ErrorKind, Result};
@@ -210,7 +210,7 @@ impl Manager {
         if node.condition.state() == State::Down {
             node.condition.forget();
         }
-        let started = Instant::now();
+        let started = Moment::now();
         let mut one = self.get_client_within(url, timeout)?;
         match one.command_within("PING", timeout.saturating_sub(started.elapsed())) {
             Err(error) if health::is_alive(&error) => Ok(()),
@@ -243,7 +243,7 @@ impl Manager {
         if url.is_none() {
             return self.dedicated_for(None, timeout);
         }
-        let started = Instant::now();
+        let started = Moment::now();
         let node = self.node(self.dispatch()?, url, Deadline::after(timeout))?;
         let left = timeout.saturating_sub(started.elapsed());
         Lease::take(node, left, self.timeout()?)

@@ -3,10 +3,9 @@
 //! it notices.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::client::Client;
-use crate::clock::Deadline;
+use crate::clock::{Deadline, Moment};
 use crate::dispatch::{Class, Dispatch, Request};
 use crate::error::{Error, ErrorKind, Result};
 use crate::near::Store;
@@ -73,7 +72,7 @@ impl Wanted<'_> {
 /// By when it all has to end.
 #[derive(Clone, Copy)]
 struct Time {
-    started: Instant,
+    started: Moment,
     deadline: Deadline,
 }
 
@@ -255,7 +254,7 @@ fn begin(client: &Client) -> Result<(&Dispatch, Time)> {
     if dispatch.topology.fleet.closing.is_open() {
         return Err(Error::closed());
     }
-    let started = Instant::now();
+    let started = Moment::now();
     let deadline = Deadline::at(started, client.timeout()?);
     Ok((dispatch, Time { started, deadline }))
 }

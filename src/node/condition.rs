@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::lock;
 
@@ -42,10 +42,10 @@ pub(crate) struct Detail {
     pub(crate) latency: Option<Duration>,
     pub(crate) version: Option<String>,
     /// While nobody checks the node's health: when a caller may try it again.
-    next_try: Option<Instant>,
+    next_try: Option<Moment>,
     /// The last connection was broken off while it was made.
     stumbled: bool,
-    logged: Option<Instant>,
+    logged: Option<Moment>,
     /// The last one to dial was turned away.
     barred: Option<Barred>,
 }
@@ -54,9 +54,9 @@ pub(crate) struct Detail {
 #[derive(Clone)]
 struct Barred {
     why: Error,
-    since: Instant,
+    since: Moment,
     /// When the next one may dial.
-    until: Instant,
+    until: Moment,
     /// How often in a row, less one.
     again: u32,
 }
@@ -158,9 +158,9 @@ impl Condition {
         let mut detail = lock(&self.detail);
         let pause = detail.pause();
         match &mut detail.barred {
-            Some(barred) if Instant::now() < barred.until => Err(barred.why.clone()),
+            Some(barred) if Moment::now() < barred.until => Err(barred.why.clone()),
             Some(barred) => {
-                barred.until = Instant::now() + pause;
+                barred.until = Moment::now() + pause;
                 Ok(())
             }
             None => Ok(()),
@@ -173,11 +173,11 @@ impl Condition {
         match result {
             Ok(()) => detail.barred = None,
             Err(error) if turned_away(error) => {
-                let now = Instant::now();
+                let now = Moment::now();
                 let again = match &detail.barred {
                     None => 0,
                     // Several who dialled at the same time count as one.
-                    Some(barred) if now - barred.since < LEAST => barred.again,
+                    Some(barred) if now.since(barred.since) < LEAST => barred.again,
                     Some(barred) => barred.again.saturating_add(1),
                 };
                 let why = error.clone();
@@ -209,7 +209,7 @@ impl Condition {
             .on_node(&self.node)),
             State::Down => {
                 let mut detail = lock(&self.detail);
-                let now = Instant::now();
+                let now = Moment::now();
                 if !watched && detail.next_try.is_none_or(|time| time <= now) {
                     // One caller tries; until it knows more, the others go on failing at once.
                     detail.next_try = Some(now + detail.pause());
@@ -273,7 +273,7 @@ impl Condition {
     pub(crate) fn down(&self, cause: &Error) -> bool {
         let mut detail = lock(&self.detail);
         detail.last_error = Some(cause.clone());
-        detail.next_try = Some(Instant::now() + detail.pause());
+        detail.next_try = Some(Moment::now() + detail.pause());
         if matches!(self.state(), State::Closed | State::Down) {
             return false;
         }
@@ -293,10 +293,10 @@ impl Condition {
 }
 
 fn may_log(detail: &mut Detail) -> bool {
-    let now = Instant::now();
+    let now = Moment::now();
     let may = detail
         .logged
-        .is_none_or(|last| now.duration_since(last) >= LOG_PAUSE);
+        .is_none_or(|last| now.since(last) >= LOG_PAUSE);
     if may {
         detail.logged = Some(now);
     }

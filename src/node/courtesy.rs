@@ -7,7 +7,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::clock::Moment;
 
 /// Longer than hundreds of callers take to run in turn, shorter than most slices.
 const DEAR: Duration = Duration::from_millis(2);
@@ -17,7 +19,7 @@ const REST: u64 = 64;
 const TRIAL: Duration = Duration::from_millis(20);
 
 pub(crate) struct Courtesy {
-    start: Instant,
+    start: Moment,
     /// In nanoseconds since the start: when it is tried again. 0: anybody may at any time.
     again: AtomicU64,
 }
@@ -25,7 +27,7 @@ pub(crate) struct Courtesy {
 impl Courtesy {
     pub(crate) fn new() -> Courtesy {
         Courtesy {
-            start: Instant::now(),
+            start: Moment::now(),
             again: AtomicU64::new(0),
         }
     }

@@ -5,9 +5,9 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::clock::Deadline;
+use crate::clock::{Deadline, Moment};
 use crate::config::ReadFrom;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::lock;
@@ -114,7 +114,7 @@ impl Rounds {
     fn run(mut self) {
         while !self.stop.load(Ordering::Acquire) {
             self.muster();
-            let now = Instant::now();
+            let now = Moment::now();
             for probe in &mut self.probes {
                 probe.step(now, self.interval);
             }
@@ -124,7 +124,7 @@ impl Rounds {
 
     /// Takes up nodes that have come, and lets go of those that have gone or whose pools were closed.
     fn muster(&mut self) {
-        let now = Instant::now();
+        let now = Moment::now();
         let next = now + self.interval;
         let places = self.nodes.places();
         let known =
@@ -152,7 +152,7 @@ impl Rounds {
         let mut entries = vec![sys::poll_entry(self.bell.as_fd(), READABLE)];
         entries.extend(self.probes.iter().filter_map(Probe::poll_entry));
         let next = self.probes.iter().map(Probe::wakes).min();
-        let time = next.map(|at| at.saturating_duration_since(Instant::now()));
+        let time = next.map(|at| at.since(Moment::now()));
         if sys::poll(&mut entries, time).is_ok() && entries[0].revents != 0 {
             let mut rings = [0; 64];
             // WouldBlock ends it; there is nothing else to learn from the bell.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Moment;
 use crate::fork::lock;
 
 #[derive(Default)]
@@ -14,7 +15,7 @@ struct Book {
 }
 
 struct Taken {
-    since: Instant,
+    since: Moment,
     reported: bool,
 }
 
@@ -29,7 +30,7 @@ impl Leases {
         let mut book = lock(&self.book);
         let number = book.next;
         book.next += 1;
-        let since = Instant::now();
+        let since = Moment::now();
         let reported = false;
         book.taken.insert(number, Taken { since, reported });
         number

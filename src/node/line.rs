@@ -19,8 +19,9 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Moment;
 use crate::error::Error;
 use crate::fork::lock;
 use crate::node::line_batch::{Batch, DONE, LEAD, Left, Seats, WAIT};
@@ -99,7 +100,7 @@ struct State<W> {
     /// Commands of the last batch.
     last: usize,
     /// Since when the leader has led.
-    since: Instant,
+    since: Moment,
     closed: bool,
     tally: Tally,
 }
@@ -129,7 +130,7 @@ impl<W> Line<W> {
                 queue: VecDeque::new(),
                 spare: Vec::new(),
                 last: 0,
-                since: Instant::now(),
+                since: Moment::now(),
                 closed: false,
                 tally: Tally::default(),
             }),
@@ -156,7 +157,7 @@ impl<W> Line<W> {
         &self,
         request: &[u8],
         reply: &mut Reply,
-        now: Instant,
+        now: Moment,
         patience: Option<Duration>,
     ) -> Entered<W> {
         let mut state = self.state();
@@ -198,7 +199,7 @@ impl<W> Line<W> {
     }
 
     /// The leader begins with the batch in which it sits. None if that is over: the line was closed.
-    pub(crate) fn board(&self, ticket: &Ticket, now: Instant) -> (Option<(W, Batch)>, Wakes) {
+    pub(crate) fn board(&self, ticket: &Ticket, now: Moment) -> (Option<(W, Batch)>, Wakes) {
         let mut state = self.state();
         let mine =
             (state.queue.front()).is_some_and(|batch| Arc::ptr_eq(&batch.seats, &ticket.seats));
@@ -301,7 +302,7 @@ impl<W> Line<W> {
     pub(crate) fn escape(
         &self,
         ticket: &Ticket,
-        now: Instant,
+        now: Moment,
         patience: Duration,
         reply: &mut Reply,
     ) -> bool {
@@ -350,7 +351,7 @@ impl<W> Line<W> {
     }
 
     /// Whether one batch has kept its leader for longer than `patience`.
-    pub(crate) fn is_stuck(&self, now: Instant, patience: Duration) -> bool {
+    pub(crate) fn is_stuck(&self, now: Moment, patience: Duration) -> bool {
         self.is_led() && self.state().is_stuck(now, patience)
     }
 
@@ -380,8 +381,8 @@ impl<W> Line<W> {
 }
 
 impl<W> State<W> {
-    fn is_stuck(&self, now: Instant, patience: Duration) -> bool {
-        self.lead == Lead::Taken && now.saturating_duration_since(self.since) > patience
+    fn is_stuck(&self, now: Moment, patience: Duration) -> bool {
+        self.lead == Lead::Taken && now.since(self.since) > patience
     }
 
     fn seat(&mut self, request: &[u8], reply: &mut Reply) -> Ticket {

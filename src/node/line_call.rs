@@ -1,8 +1,8 @@
 //! A call by a shared line: taking the lead, writing and reading a batch, and waiting while another does.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::clock::Deadline;
+use crate::clock::{Deadline, Moment};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::node::line::{Claimed, Entered, Ticket};
 use crate::node::line_batch::{Batch, DONE, LEAD, Left, WAIT};
@@ -44,7 +44,7 @@ impl Node {
         &self,
         request: &[u8],
         reply: &mut Reply,
-        started: Instant,
+        started: Moment,
         deadline: Deadline,
     ) -> Result<()> {
         let inside = self.lines.count_in();
@@ -80,7 +80,7 @@ impl Node {
                     Waited::Elsewhere => {}
                 },
             }
-            now = Instant::now();
+            now = Moment::now();
         }
     }
 
@@ -89,7 +89,7 @@ impl Node {
         mut spare: Held<&Node>,
         request: &[u8],
         reply: &mut Reply,
-        started: Instant,
+        started: Moment,
         deadline: Deadline,
     ) -> Result<()> {
         self.lines.by_pool.add();
@@ -106,7 +106,7 @@ impl Node {
     ) -> Result<()> {
         // Those whose calls the last batch answered are about to come back: together they are half the work.
         self.lines.courtesy.give_way();
-        let now = Instant::now();
+        let now = Moment::now();
         let (boarded, wakes) = shared.line.board(ticket, now);
         wakes.ring();
         match boarded {
@@ -141,7 +141,7 @@ impl Node {
                         }
                         Claimed::UnderWay(wire, batch) => {
                             let mut leading = Leading::new(self, shared, wire, Some(batch));
-                            let now = Instant::now();
+                            let now = Moment::now();
                             return Waited::Over(leading.drive(ticket, reply, now, deadline));
                         }
                     }
@@ -177,7 +177,7 @@ impl Node {
         ticket: &Ticket,
         reply: &mut Reply,
     ) -> Option<Waited<'_>> {
-        let (now, patience) = (Instant::now(), self.lines.patience());
+        let (now, patience) = (Moment::now(), self.lines.patience());
         if !shared.line.is_stuck(now, patience) {
             return None;
         }
@@ -245,7 +245,7 @@ impl<'a> Leading<'a> {
         &mut self,
         request: &[u8],
         reply: &mut Reply,
-        started: Instant,
+        started: Moment,
         deadline: Deadline,
     ) -> Result<()> {
         let (node, counters) = (self.node, &self.shared.counters);
@@ -256,7 +256,7 @@ impl<'a> Leading<'a> {
             })
         });
         if result.is_ok() {
-            let time = slot.used.saturating_duration_since(started);
+            let time = slot.used.since(started);
             node.lines.took(time);
         }
         self.end();
@@ -268,7 +268,7 @@ impl<'a> Leading<'a> {
         &mut self,
         ticket: &Ticket,
         reply: &mut Reply,
-        started: Instant,
+        started: Moment,
         deadline: Deadline,
     ) -> Result<()> {
         let (Some(slot), Some(batch)) = (&mut self.wire, &mut self.batch) else {
@@ -284,9 +284,7 @@ impl<'a> Leading<'a> {
             started,
             deadline,
         ) {
-            Reached::Whole => node
-                .lines
-                .took(slot.used.saturating_duration_since(started)),
+            Reached::Whole => node.lines.took(slot.used.since(started)),
             Reached::Broken(error) => batch.fail(&error),
             Reached::Late(error) => return self.leave(ticket, reply, error),
         }
@@ -354,7 +352,7 @@ fn work(
     slot: &mut Slot,
     batch: &mut Batch,
     mine: usize,
-    started: Instant,
+    started: Moment,
     deadline: Deadline,
 ) -> Reached {
     let counters = &shared.counters;

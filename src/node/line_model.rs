@@ -8,8 +8,9 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::line::{Claimed, Entered, Line, Ticket, Wakes};
 use crate::node::line_batch::{Batch, DONE, LEAD, Left, Seats};
@@ -103,7 +104,7 @@ struct Model<'a> {
     /// Commands that reached the server, in their order.
     executed: Vec<u8>,
     next_tag: u8,
-    start: Instant,
+    start: Moment,
     closed: bool,
 }
 
@@ -123,7 +124,7 @@ impl Model<'_> {
             mishaps,
             executed: Vec::new(),
             next_tag: 0,
-            start: Instant::now(),
+            start: Moment::now(),
             closed: false,
         }
     }

@@ -7,8 +7,9 @@
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Moment;
 use crate::error::Error;
 use crate::node::courtesy::Courtesy;
 use crate::node::line::{Entered, Line};
@@ -32,7 +33,7 @@ pub(crate) struct SharedLine {
 /// connection each is ahead by a third with 4 callers and by a tenth with 5; lines are ahead by a tenth with 6, by a
 /// third with 8, and by two and more times from 16 on.
 const FEW: usize = 5;
-/// Where a batch usually takes this long, it is the way that takes the time, and more connections carry more.
+/// Where even the quickest batches take this long, it is the way that takes the time, and more connections carry more.
 const FAR: Duration = Duration::from_millis(1);
 
 pub(crate) struct Lines {
@@ -50,25 +51,38 @@ pub(crate) struct Lines {
 #[derive(Default)]
 pub(crate) struct Callers(AtomicUsize);
 
-/// How long a batch usually takes, in nanoseconds.
+/// How long batches take, in nanoseconds.
 #[derive(Default)]
-struct Pace(AtomicU64);
+struct Pace {
+    /// A mean of the last few; one that took extraordinarily long counts for little.
+    usual: AtomicU64,
+    /// What the quickest of the last hundred or so took: the way to the server and back, without the time that this
+    /// machine had no processor free.
+    least: AtomicU64,
+}
 
 impl Pace {
     fn usual(&self) -> Duration {
-        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+        Duration::from_nanos(self.usual.load(Ordering::Relaxed))
     }
 
-    /// A mean of the last few; one that took extraordinarily long counts for little. Two who note at once may lose one
-    /// of their notes, which does no harm.
+    fn least(&self) -> Duration {
+        Duration::from_nanos(self.least.load(Ordering::Relaxed))
+    }
+
+    /// Two who note at once may lose one of their notes, which does no harm.
     fn note(&self, time: Duration) {
-        let before = self.0.load(Ordering::Relaxed);
+        let before = self.usual.load(Ordering::Relaxed);
         let most = 2 * before + 1_000_000;
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(most).min(most);
-        let after = before - before / 8 + nanos / 8;
-        if after != before {
-            self.0.store(after, Ordering::Relaxed);
-        }
+        self.usual
+            .store(before - before / 8 + nanos / 8, Ordering::Relaxed);
+        let least = match self.least.load(Ordering::Relaxed) {
+            0 => nanos,
+            least if nanos < least => nanos,
+            least => least + (nanos - least) / 64,
+        };
+        self.least.store(least, Ordering::Relaxed);
     }
 }
 
@@ -114,7 +128,7 @@ impl Lines {
         &self,
         request: &[u8],
         reply: &mut Reply,
-        now: Instant,
+        now: Moment,
     ) -> Option<(&SharedLine, Entered<Slot>)> {
         let free = self.all.iter().filter(|shared| !shared.line.is_led());
         free.into_iter()
@@ -124,7 +138,7 @@ impl Lines {
 
     /// Whether a connection that the pool has to spare is better than a seat on a line.
     pub(crate) fn prefer_spare(&self, inside: &Inside<'_>) -> bool {
-        inside.count <= FEW || self.pace.usual() >= FAR
+        inside.count <= FEW || self.pace.least() >= FAR
     }
 
     /// A seat on a line that is not stuck.
@@ -132,7 +146,7 @@ impl Lines {
         &self,
         request: &[u8],
         reply: &mut Reply,
-        now: Instant,
+        now: Moment,
     ) -> Option<(&SharedLine, Entered<Slot>)> {
         let patience = Some(self.patience());
         (0..self.all.len())
@@ -146,7 +160,7 @@ impl Lines {
         &self,
         request: &[u8],
         reply: &mut Reply,
-        now: Instant,
+        now: Moment,
     ) -> (&SharedLine, Entered<Slot>) {
         if let Some(place) = self.seat(request, reply, now) {
             return place;
@@ -164,7 +178,7 @@ impl Lines {
     }
 
     /// Whether all lines but `one` have been busy for too long.
-    pub(crate) fn are_stuck(&self, now: Instant, one: Option<&SharedLine>) -> bool {
+    pub(crate) fn are_stuck(&self, now: Moment, one: Option<&SharedLine>) -> bool {
         let patience = self.patience();
         let others = self
             .all

@@ -24,9 +24,9 @@ mod witnesses;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::clock::{self, Deadline};
+use crate::clock::{self, Deadline, Moment};
 use crate::config::{Endpoint, Settings};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::fork::lock;
@@ -63,9 +63,8 @@ pub(crate) struct Node {
     /// One increment makes every connection opened before it stale.
     generation: AtomicU64,
     next_pool: AtomicUsize,
-    born: Instant,
-    /// When an open connection was last found dead, in nanoseconds since `born`: those that have been idle since
-    /// before then are asked for a sign of life, for what ended one may have ended them all.
+    /// When an open connection was last found dead ([`Moment::nanos`]): those that have been idle since before then are
+    /// asked for a sign of life, for what ended one may have ended them all.
     loss: AtomicU64,
     /// Held while the pools are closed or opened again: one after the other.
     gate: Mutex<()>,
@@ -110,7 +109,6 @@ impl Node {
             witnesses: witnesses.clone(),
             generation: AtomicU64::new(1),
             next_pool: AtomicUsize::new(0),
-            born: Instant::now(),
             loss: AtomicU64::new(0),
             gate: Mutex::new(()),
             _slot_maker: slot_maker.clone(),
@@ -124,7 +122,7 @@ impl Node {
         request: &[u8],
         apart: bool,
         reply: &mut Reply,
-        started: Instant,
+        started: Moment,
         deadline: Deadline,
     ) -> Result<()> {
         if !apart && self.lines.carry(request) {
@@ -200,12 +198,13 @@ impl Node {
         &self,
         counters: &PoolCounters,
         slot: &mut Slot,
-        now: Instant,
+        now: Moment,
         deadline: Deadline,
     ) -> Result<bool> {
         let generation = self.generation.load(Ordering::Acquire);
         let current = slot.is_current(generation, now);
-        let trusted = slot.idle_for(now) <= TRUSTED && self.age(slot.used) >= self.last_loss();
+        let since_loss = slot.used.nanos() >= self.loss.load(Ordering::Relaxed);
+        let trusted = since_loss && slot.used + TRUSTED >= now;
         if let Some(connection) = &mut slot.connection {
             if current && (trusted || answers(connection, deadline)) {
                 return Ok(false);
@@ -242,7 +241,7 @@ impl Node {
             Ok(done) => {
                 slot.connection = Some(connection);
                 // Now, not when the call began: one that blocked in the server for long did not leave it idle.
-                slot.used = Instant::now();
+                slot.used = Moment::now();
                 Ok(done)
             }
             Err(error) => {
@@ -270,17 +269,8 @@ impl Node {
             || self.condition.state() == State::Closed
     }
 
-    fn age(&self, at: Instant) -> u64 {
-        at.saturating_duration_since(self.born).as_nanos() as u64
-    }
-
     fn lost_one(&self) {
-        let now = self.age(Instant::now());
-        self.loss.store(now, Ordering::Relaxed);
-    }
-
-    fn last_loss(&self) -> u64 {
-        self.loss.load(Ordering::Relaxed)
+        self.loss.store(Moment::now().nanos(), Ordering::Relaxed);
     }
 
     fn dial(&self, deadline: Deadline) -> Result<Connection> {
@@ -360,7 +350,7 @@ impl Node {
 
     /// Closes idle connections that have been so for too long, are too old, or stale.
     pub(crate) fn reap(&self, max_idle: Option<Duration>) {
-        let now = Instant::now();
+        let now = Moment::now();
         let generation = self.generation.load(Ordering::Acquire);
         self.sweep(|slot| {
             !slot.is_current(generation, now)
@@ -435,7 +425,7 @@ pub(crate) struct Batch<'a> {
     pub(crate) count: usize,
     /// It is one transaction: without its last byte, nothing of it is executed.
     pub(crate) atomic: bool,
-    pub(crate) started: Instant,
+    pub(crate) started: Moment,
     pub(crate) deadline: Deadline,
 }
 
@@ -480,7 +470,7 @@ impl<N: Deref<Target = Node>> Held<N> {
         &mut self,
         request: &[u8],
         reply: &mut Reply,
-        started: Instant,
+        started: Moment,
         deadline: Deadline,
     ) -> Result<()> {
         self.ready(started, deadline)?;
@@ -543,10 +533,10 @@ impl<N: Deref<Target = Node>> Held<N> {
 
     /// Opens the connection now, if it is not open yet, or can no longer be used. True if it is a new one.
     pub(crate) fn open(&mut self, deadline: Deadline) -> Result<bool> {
-        self.ready(Instant::now(), deadline)
+        self.ready(Moment::now(), deadline)
     }
 
-    fn ready(&mut self, now: Instant, deadline: Deadline) -> Result<bool> {
+    fn ready(&mut self, now: Moment, deadline: Deadline) -> Result<bool> {
         let counters = &self.node.pools[self.pool].counters;
         let slot = self.slot.as_mut().expect("given back only by drop");
         self.node.ready(counters, slot, now, deadline)

@@ -7,10 +7,11 @@
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use scheduled_thread_pool::ScheduledThreadPool;
 
+use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::lock;
 use crate::node::leases::Leases;
@@ -24,9 +25,9 @@ pub(crate) struct Slot {
     /// The node's generation when the connection was opened.
     pub(crate) generation: u64,
     /// When it is to be replaced, however healthy it is.
-    pub(crate) expires: Option<Instant>,
+    pub(crate) expires: Option<Moment>,
     /// When it was opened, or the last call on it ended.
-    pub(crate) used: Instant,
+    pub(crate) used: Moment,
 }
 
 impl Slot {
@@ -35,7 +36,7 @@ impl Slot {
             connection: None,
             generation: 0,
             expires: None,
-            used: Instant::now(),
+            used: Moment::now(),
         }
     }
 
@@ -46,12 +47,12 @@ impl Slot {
     }
 
     /// Whether it may be used at this moment, by its age and its node's generation.
-    pub(crate) fn is_current(&self, generation: u64, now: Instant) -> bool {
+    pub(crate) fn is_current(&self, generation: u64, now: Moment) -> bool {
         self.generation == generation && self.expires.is_none_or(|end| now < end)
     }
 
-    pub(crate) fn idle_for(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.used)
+    pub(crate) fn idle_for(&self, now: Moment) -> Duration {
+        now.since(self.used)
     }
 }
 

@@ -10,8 +10,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Moment;
 use crate::config::Address;
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::Node;
@@ -52,17 +53,17 @@ pub(crate) struct Probe {
     generation: u64,
     login: Option<Arc<Asked>>,
     /// When the next check begins, while resting.
-    due: Instant,
+    due: Moment,
     /// When the check under way has failed, otherwise.
-    limit: Instant,
-    asked: Instant,
+    limit: Moment,
+    asked: Moment,
     /// The check under way began with the connection of the last time, whose loss alone proves nothing.
     on_old_link: bool,
     version: Option<String>,
 }
 
 impl Probe {
-    pub(crate) fn new(node: Arc<Node>, first: Instant) -> Probe {
+    pub(crate) fn new(node: Arc<Node>, first: Moment) -> Probe {
         Probe {
             node,
             stage: Stage::Resting,
@@ -78,10 +79,10 @@ impl Probe {
     }
 
     /// When it wants to be called again, whatever its socket does.
-    pub(crate) fn wakes(&self) -> Instant {
+    pub(crate) fn wakes(&self) -> Moment {
         match self.stage {
             Stage::Resting => self.due,
-            Stage::Resolving(_) => self.limit.min(Instant::now() + GLANCE),
+            Stage::Resolving(_) => self.limit.min(Moment::now() + GLANCE),
             _ => self.limit,
         }
     }
@@ -99,21 +100,21 @@ impl Probe {
     }
 
     /// Forgets the connection: the node's pools were closed.
-    pub(crate) fn withdraw(&mut self, next: Instant) {
+    pub(crate) fn withdraw(&mut self, next: Moment) {
         self.stage = Stage::Resting;
         self.link = None;
         self.due = next;
     }
 
     /// A caller found the node down: the next check comes soon.
-    pub(crate) fn hurry(&mut self, now: Instant) {
+    pub(crate) fn hurry(&mut self, now: Moment) {
         if matches!(self.stage, Stage::Resting) && self.node.condition.state() == State::Down {
             self.due = self.due.min(now + self.node.condition.pause());
         }
     }
 
     /// Does what can be done now. `interval` lies between checks of a node that is up.
-    pub(crate) fn step(&mut self, now: Instant, interval: Duration) {
+    pub(crate) fn step(&mut self, now: Moment, interval: Duration) {
         if matches!(self.stage, Stage::Resting) {
             if now < self.due {
                 return;
@@ -134,7 +135,7 @@ impl Probe {
             Ok(true) => {
                 self.node
                     .condition
-                    .up(self.version.as_deref(), Some(now - self.asked));
+                    .up(self.version.as_deref(), Some(now.since(self.asked)));
                 self.due = now + interval;
             }
             Err(_) if self.on_old_link => {
@@ -148,13 +149,13 @@ impl Probe {
         }
     }
 
-    fn failed(&mut self, error: Error, now: Instant) {
+    fn failed(&mut self, error: Error, now: Moment) {
         self.node.judge(&error.on_node(&self.node.name), true);
         self.withdraw(now + self.node.condition.pause());
     }
 
     /// Goes from stage to stage until one has to wait (false), or the node has answered (true).
-    fn advance(&mut self, now: Instant) -> Result<bool> {
+    fn advance(&mut self, now: Moment) -> Result<bool> {
         loop {
             match std::mem::replace(&mut self.stage, Stage::Resting) {
                 Stage::Resting => self.stage = self.begin(now)?,
@@ -209,7 +210,7 @@ impl Probe {
         }
     }
 
-    fn begin(&mut self, now: Instant) -> Result<Stage> {
+    fn begin(&mut self, now: Moment) -> Result<Stage> {
         if let Some(mut link) = self.link.take() {
             link.send(&ping())?;
             self.asked = now;
@@ -265,7 +266,7 @@ impl Probe {
         Ok(Stage::Securing(socket))
     }
 
-    fn greet(&mut self, socket: Socket, now: Instant) -> Result<Stage> {
+    fn greet(&mut self, socket: Socket, now: Moment) -> Result<Stage> {
         let given = self.login.take().and_then(|asked| asked.answer());
         let handshake = self.node.dialer.handshake(given.transpose()?.as_ref());
         let mut link = Link {

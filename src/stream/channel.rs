@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::clock::Deadline;
+use crate::clock::{Deadline, Moment};
 use crate::error::Result;
 use crate::fork::lock;
 use crate::node::Node;
@@ -49,12 +49,12 @@ pub(super) struct State {
     lost: bool,
     /// How many to read at once, after a reply was too large.
     at_once: Option<usize>,
-    pub(super) next_reclaim: Option<Instant>,
+    pub(super) next_reclaim: Option<Moment>,
     pub(super) reclaim_from: String,
     /// The channel is left alone until then: it failed.
-    resting: Option<Instant>,
+    resting: Option<Moment>,
     /// The node that an ASK named, and when.
-    asked: Option<(Arc<Node>, Instant)>,
+    asked: Option<(Arc<Node>, Moment)>,
     /// Where its group stood when the server was last asked: entries not read, and not acknowledged.
     pub(super) told: (Option<i64>, Option<i64>),
     /// How often it was sent elsewhere without having been read in between.
@@ -105,7 +105,7 @@ impl Channel {
     /// How many messages may be read now. Not a few at a time, while others are being handled: reading costs a round trip.
     pub(super) fn room(&self) -> usize {
         let state = lock(&self.state);
-        if state.resting.is_some_and(|until| until > Instant::now()) {
+        if state.resting.is_some_and(|until| until > Moment::now()) {
             return 0;
         }
         let room = self.options.count.saturating_sub(state.in_hand);
@@ -124,14 +124,14 @@ impl Channel {
         lock(&self.state).in_hand
     }
 
-    pub(super) fn rest_until(&self, until: Option<Instant>) {
+    pub(super) fn rest_until(&self, until: Option<Moment>) {
         lock(&self.state).resting = until;
     }
 
     /// Its server has sent it elsewhere: by an ASK to this node, or to where the map says.
     pub(super) fn stray(&self, asked: Option<Arc<Node>>) {
         let mut state = lock(&self.state);
-        let now = Instant::now();
+        let now = Moment::now();
         state.asked = asked.map(|node| (node, now));
         state.strays += 1;
         if state.strays > STRAYS {

@@ -2,8 +2,9 @@
 //! long, and clean-up.
 
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Moment;
 use crate::error::Result;
 use crate::stream::channel::Channel;
 use crate::stream::groups;
@@ -24,8 +25,8 @@ pub(super) trait Channels: Send + Sync {
 
 /// Runs until it is over, or its consumer is gone.
 pub(super) fn run<C: Channels>(consumer: &Weak<C>, over: &Latch) {
-    let mut cleaned = Instant::now();
-    let mut looked: Option<Instant> = None;
+    let mut cleaned = Moment::now();
+    let mut looked: Option<Moment> = None;
     loop {
         let Some(channels) = consumer.upgrade().map(|it| it.channels()) else {
             return;
@@ -40,7 +41,7 @@ pub(super) fn run<C: Channels>(consumer: &Weak<C>, over: &Latch) {
             return;
         }
         if looked.is_none_or(|at| at.elapsed() >= LOOK) {
-            looked = Some(Instant::now());
+            looked = Some(Moment::now());
             channels.iter().for_each(|channel| channel.look());
         }
         for channel in &channels {
@@ -51,7 +52,7 @@ pub(super) fn run<C: Channels>(consumer: &Weak<C>, over: &Latch) {
         };
         let due: Vec<&Arc<Channel>> = channels.iter().filter(due).collect();
         if !due.is_empty() {
-            cleaned = Instant::now();
+            cleaned = Moment::now();
         }
         for channel in due {
             if let Err(error) = clean(channel) {

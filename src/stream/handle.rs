@@ -3,8 +3,9 @@
 use std::cell::Cell;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Moment;
 use crate::stream::acks::Acks;
 use crate::stream::channel::Channel;
 use crate::stream::options::Delivery;
@@ -41,7 +42,7 @@ pub(super) fn run(chunk: &Chunk, reads: bool) {
     let channel = &*page.channel;
     let mut received = Received::on(page.clone());
     let (mut tally, mut acks, mut count) = (Tally::default(), Acks::default(), 0);
-    let mut before = Instant::now();
+    let mut before = Moment::now();
     let mut flushed = before;
     let acknowledges = channel.options.delivery != Delivery::AtMostOnce;
     while !channel.shared.stopping.is_open() {
@@ -56,13 +57,13 @@ pub(super) fn run(chunk: &Chunk, reads: bool) {
         }
         page.done(at);
         count += 1;
-        if before.duration_since(flushed) >= TOGETHER {
+        if before.since(flushed) >= TOGETHER {
             flushed = before;
             channel.counts.add_tally(&mut tally);
             channel.settle(page, &mut acks, std::mem::take(&mut count));
             if reads {
                 channel.send_acks();
-                before = Instant::now();
+                before = Moment::now();
             }
         }
     }
@@ -78,7 +79,7 @@ fn one(
     at: usize,
     received: &mut Received,
     tally: &mut Tally,
-    before: &mut Instant,
+    before: &mut Moment,
 ) -> Became {
     match ready(channel, page, at, received) {
         Ready::Yes => {}
@@ -92,8 +93,8 @@ fn one(
     let outer = HANDLING.replace(true);
     let result = catch_unwind(AssertUnwindSafe(|| handler(received)));
     HANDLING.set(outer);
-    let now = Instant::now();
-    tally.took(now.duration_since(*before));
+    let now = Moment::now();
+    tally.took(now.since(*before));
     *before = now;
     match result {
         Ok(Ok(())) => return Became::Handled,
@@ -104,7 +105,7 @@ fn one(
             channel.failed(page, at, "the handler panicked");
         }
     }
-    *before = Instant::now();
+    *before = Moment::now();
     Became::Settled
 }
 

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
+use crate::clock::Moment;
 use crate::fork::lock;
 use crate::stream::channel::Channel;
 use crate::transport::{Entry, Kind, Reply};
@@ -71,7 +71,7 @@ pub(super) struct Page {
     first: usize,
     marks: Box<[AtomicU8]>,
     left: AtomicUsize,
-    pub(super) since: Instant,
+    pub(super) since: Moment,
     /// Our own handlers failed on these before, so that the ledger, which knows them, must not stop them.
     pub(super) again: bool,
 }
@@ -91,7 +91,7 @@ impl Page {
             first: entries.start,
             marks: (0..count).map(|_| AtomicU8::new(mark::WAITING)).collect(),
             left: AtomicUsize::new(count),
-            since: Instant::now(),
+            since: Moment::now(),
             again,
         }
     }

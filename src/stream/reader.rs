@@ -14,9 +14,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::clock::Deadline;
+use crate::clock::{Deadline, Moment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::Node;
 use crate::stream::channel::Channel;
@@ -131,9 +131,7 @@ impl Reader {
     fn patience(&self, deadline: Deadline) -> Duration {
         let left = deadline.remaining().unwrap_or_default().min(ONE_WAIT);
         let due = self.channels.iter().filter_map(|it| it.next_due()).min();
-        due.map_or(left, |due| {
-            left.min(due.saturating_duration_since(Instant::now()))
-        })
+        due.map_or(left, |due| left.min(due.since(Moment::now())))
     }
 
     fn make_groups(&mut self) -> Result<()> {
@@ -158,7 +156,7 @@ impl Reader {
             return Err(error);
         }
         log::warn!(target: "redkeep", "channel {}: {error}", channel.name);
-        channel.rest_until(Some(Instant::now() + ONE_WAIT));
+        channel.rest_until(Some(Moment::now() + ONE_WAIT));
         Ok(())
     }
 

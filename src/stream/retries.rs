@@ -1,9 +1,9 @@
 //! What is to be tried again, put away, or looked for among the messages of others.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::fork::lock;
 use crate::stream::channel::Channel;
 use crate::stream::options::Delivery;
@@ -15,7 +15,7 @@ use crate::stream::stats::Count;
 const LATER: Duration = Duration::from_secs(1);
 
 pub(super) struct Retry {
-    due: Instant,
+    due: Moment,
     pub(super) id: String,
     deliveries: i64,
     /// It is to be put away: reason and error.
@@ -51,7 +51,7 @@ impl Channel {
     /// Has it delivered again after a pause.
     pub(super) fn again(&self, id: &str, deliveries: i64, pause: Duration) {
         lock(&self.state).retries.push(Retry {
-            due: Instant::now() + pause,
+            due: Moment::now() + pause,
             id: id.to_owned(),
             deliveries,
             verdict: None,
@@ -96,7 +96,7 @@ impl Channel {
                 );
                 // It stays in the server's list of pending messages meanwhile.
                 lock(&self.state).retries.push(Retry {
-                    due: Instant::now() + LATER,
+                    due: Moment::now() + LATER,
                     id: id.to_owned(),
                     deliveries,
                     verdict: Some((reason.to_owned(), error.to_owned())),
@@ -114,7 +114,7 @@ impl Channel {
     }
 
     /// When the next message is to be tried again, or others' are to be looked after.
-    pub(super) fn next_due(&self) -> Option<Instant> {
+    pub(super) fn next_due(&self) -> Option<Moment> {
         let state = lock(&self.state);
         let retry = state.retries.iter().map(|retry| retry.due).min();
         let reclaim = state.next_reclaim.filter(|_| self.reclaims());
@@ -127,7 +127,7 @@ impl Channel {
 
     /// What is to be tried again now; what is to be put away is put away.
     pub(super) fn due(&self) -> Vec<(String, i64)> {
-        let now = Instant::now();
+        let now = Moment::now();
         let (mut take, mut bury) = (Vec::new(), Vec::new());
         {
             let mut state = lock(&self.state);
@@ -158,7 +158,7 @@ impl Channel {
             return None;
         }
         let mut state = lock(&self.state);
-        let now = Instant::now();
+        let now = Moment::now();
         let room = self.options.count.saturating_sub(state.in_hand);
         if room == 0 || state.next_reclaim.is_some_and(|at| at > now) {
             return None;
@@ -179,7 +179,7 @@ impl Channel {
     pub(super) fn reclaim_on(&self, from: &str) {
         let mut state = lock(&self.state);
         state.reclaim_from = from.to_owned();
-        state.next_reclaim = Some(Instant::now());
+        state.next_reclaim = Some(Moment::now());
     }
 
     /// They came by another way, and need not be tried again.

@@ -1,10 +1,10 @@
 //! Messages go out.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::client::{Client, Packer, Script, Spread};
-use crate::clock::Deadline;
+use crate::clock::{Deadline, Moment};
 use crate::dispatch::Class;
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::node::Batch;
@@ -203,7 +203,7 @@ impl Sender {
         count: usize,
         replies: &mut Reply,
     ) -> Result<()> {
-        let started = Instant::now();
+        let started = Moment::now();
         let batch = Batch {
             bytes: packed,
             count,
@@ -224,7 +224,7 @@ impl Sender {
         ends: &[usize],
         replies: &mut Reply,
     ) -> Result<()> {
-        let started = Instant::now();
+        let started = Moment::now();
         let deadline = Deadline::at(started, self.client.timeout()?);
         let mut spread = Spread::default();
         let mut begin = 0;

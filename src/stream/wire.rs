@@ -3,9 +3,9 @@
 //! While a slot of a cluster is being moved, what concerns its keys is announced to the new node by ASKING.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::clock::Deadline;
+use crate::clock::{Deadline, Moment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::{Batch, Held, Node};
 use crate::stream::acks::Sending;
@@ -146,7 +146,7 @@ impl Wire {
     }
 
     fn exchange_all(&mut self, block: Duration, replies: &mut Reply) -> Result<()> {
-        let started = Instant::now();
+        let started = Moment::now();
         let timeout = self.shared.client.timeout()?;
         let deadline = Deadline::at(started, timeout.saturating_add(block));
         let taken_now = self.held.is_none();

@@ -2,11 +2,11 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, unbounded};
 
-use crate::clock::Deadline;
+use crate::clock::{Deadline, Moment};
 use crate::config::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::transport::{Dialer, Lifeline, Reached, Reply};
@@ -44,14 +44,14 @@ pub(crate) fn inquire<T>(
     let mut workers = Vec::new();
     let mut next = whom.iter().enumerate();
     let (mut under_way, mut left) = (0, whom.len());
-    let mut ask_at = Instant::now();
+    let mut ask_at = Moment::now();
     let mut verdict = None;
     while left + under_way > 0 {
-        if left > 0 && (under_way == 0 || Instant::now() >= ask_at) {
+        if left > 0 && (under_way == 0 || Moment::now() >= ask_at) {
             let (i, endpoint) = next.next().expect("as many as are left");
             left -= 1;
             under_way += 1;
-            ask_at = Instant::now() + pause;
+            ask_at = Moment::now() + pause;
             let dialer = dialer(endpoint.clone(), lifeline);
             let (question, answers) = (question.clone(), answers.clone());
             let body = {
@@ -72,14 +72,14 @@ pub(crate) fn inquire<T>(
         }
         let patience = match left {
             0 => deadline,
-            _ => deadline.within(ask_at.saturating_duration_since(Instant::now())),
+            _ => deadline.within(ask_at.since(Moment::now())),
         };
         match inbox.recv_timeout(patience.remaining().unwrap_or_default()) {
             Ok((i, reply)) => {
                 under_way -= 1;
                 // A failure lets the next one be asked now.
                 if reply.is_err() {
-                    ask_at = Instant::now();
+                    ask_at = Moment::now();
                 }
                 let by = &whom[i];
                 if let ControlFlow::Break(found) = judge(Answer { by, reply }, &mut deadline) {

@@ -225,23 +225,35 @@ impl Map {
 }
 
 /// A node that was picked; it stays usable however the map changes meanwhile.
-pub(crate) enum Picked {
+pub(crate) enum Picked<'a> {
+    /// Without a look at the map.
+    Known(&'a Arc<Node>),
     OnMap(Guard<Arc<Map>>, At),
     /// Named by another node's redirection, or by the caller.
     Named(Arc<Node>),
 }
 
-impl Picked {
+impl Picked<'_> {
     pub(crate) fn is_replica(&self) -> bool {
         matches!(self, Picked::OnMap(_, at) if at.replica.is_some())
     }
+
+    /// To be kept for as long as one likes.
+    pub(crate) fn kept(self) -> Picked<'static> {
+        match self {
+            Picked::Known(node) => Picked::Named(node.clone()),
+            Picked::OnMap(map, at) => Picked::OnMap(map, at),
+            Picked::Named(node) => Picked::Named(node),
+        }
+    }
 }
 
-impl Deref for Picked {
+impl Deref for Picked<'_> {
     type Target = Arc<Node>;
 
     fn deref(&self) -> &Arc<Node> {
         match self {
+            Picked::Known(node) => node,
             Picked::OnMap(map, at) => map.at(*at),
             Picked::Named(node) => node,
         }

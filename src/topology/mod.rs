@@ -39,6 +39,8 @@ const GLANCE: Duration = Duration::from_millis(100);
 pub(crate) struct Topology {
     pub(crate) fleet: Arc<Fleet>,
     map: Arc<ArcSwap<Map>>,
+    /// Where there is one node, and never another, the map need not be looked at.
+    only: Option<Arc<Node>>,
     read_from: ReadFrom,
     /// None where the one node never changes.
     scout: Option<Scout>,
@@ -106,8 +108,13 @@ impl Topology {
                 ));
             }
         };
+        let only = match way {
+            None => map.nodes().next().cloned(),
+            Some(_) => None,
+        };
         let map = Arc::new(ArcSwap::from_pointee(map));
         let topology = Topology {
+            only,
             read_from: fleet.settings.read_from,
             scout: way.map(|way| Scout::new(&fleet, &map, way)),
             map,
@@ -127,7 +134,10 @@ impl Topology {
         key: Option<&[u8]>,
         reads: bool,
         deadline: Deadline,
-    ) -> Result<Picked> {
+    ) -> Result<Picked<'_>> {
+        if let Some(node) = &self.only {
+            return Ok(Picked::Known(node));
+        }
         let from = match reads {
             true => self.read_from,
             false => ReadFrom::Primary,
@@ -141,7 +151,12 @@ impl Topology {
 
     /// The map has no answer yet: it is waited for.
     #[cold]
-    fn pick_later(&self, key: Option<&[u8]>, from: ReadFrom, deadline: Deadline) -> Result<Picked> {
+    fn pick_later(
+        &self,
+        key: Option<&[u8]>,
+        from: ReadFrom,
+        deadline: Deadline,
+    ) -> Result<Picked<'_>> {
         let scout = self.scout.as_ref().expect("one node serves everything");
         loop {
             let was_empty = self.map.load().is_empty();

@@ -3,11 +3,11 @@
 //! that a thousand of them make one round.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use crate::clock::Deadline;
+use crate::clock::{Deadline, Moment};
 use crate::config::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::lock;
@@ -67,7 +67,7 @@ struct Book {
     asked: u64,
     begun: u64,
     done: u64,
-    failure: Option<(Error, Instant)>,
+    failure: Option<(Error, Moment)>,
     heard: Vec<Heard>,
     /// Cuts the round that is under way.
     lifeline: Option<Arc<Lifeline>>,
@@ -246,7 +246,7 @@ impl Shared {
             if !heard.is_empty() {
                 book.heard = heard;
             }
-            book.failure = failure.map(|error| (error, Instant::now()));
+            book.failure = failure.map(|error| (error, Moment::now()));
             book.done = book.begun;
             book.lifeline = None;
             self.news.notify_all();
@@ -292,7 +292,7 @@ impl Shared {
             1..SOON => usual.min(TROUBLED),
             _ => usual.min(STILL_TROUBLED),
         };
-        let now = Instant::now();
+        let now = Moment::now();
         // Callers ask again and again while nothing gets better; the servers are asked ever more seldom.
         let rest = REST * (trouble + 1).min(5);
         let (earliest, due) = (now + rest, now + pause.max(rest));
@@ -301,7 +301,7 @@ impl Shared {
             if book.over {
                 return false;
             }
-            let now = Instant::now();
+            let now = Moment::now();
             // The first round begins at once.
             let at = match book.asked > book.begun {
                 true if book.begun == 0 => now,
@@ -312,7 +312,7 @@ impl Shared {
                 book.begun += 1;
                 return true;
             }
-            book = self.wait(&self.bell, book, at - now);
+            book = self.wait(&self.bell, book, at.since(now));
         }
     }
 

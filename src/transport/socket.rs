@@ -254,8 +254,7 @@ impl Socket {
         max: usize,
         deadline: Deadline,
     ) -> io::Result<usize> {
-        let whole = |left: Duration| left + SLACK >= self.patience;
-        if deadline.remaining().is_some_and(whole) && !self.has_unsent() {
+        if deadline.leaves(self.patience.saturating_sub(SLACK)) && !self.has_unsent() {
             match self.recv_once(to, max, Sleep::Allowed) {
                 // SO_RCVTIMEO ran out; the loop below settles what is left of the deadline.
                 Err(error) if error.kind() == Io::WouldBlock => {}

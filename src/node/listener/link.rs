@@ -5,8 +5,9 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::node::listener::{Kind, Message};
 use crate::sys::{PollFd, READABLE, WRITABLE};
@@ -59,10 +60,10 @@ pub(super) struct Link {
     /// How much of `out` has gone.
     sent: usize,
     /// What was asked and not answered, each with when.
-    unanswered: VecDeque<(Asked, Instant)>,
+    unanswered: VecDeque<(Asked, Moment)>,
     /// When something came last.
-    heard: Instant,
-    pub(super) since: Instant,
+    heard: Moment,
+    pub(super) since: Moment,
 }
 
 impl Drop for Link {
@@ -74,7 +75,7 @@ impl Drop for Link {
 
 impl Link {
     pub(super) fn new(connection: Connection) -> Link {
-        let now = Instant::now();
+        let now = Moment::now();
         Link {
             connection,
             reply: Reply::new(),
@@ -119,7 +120,7 @@ impl Link {
 
     fn ask(&mut self, words: &[&[u8]], asked: Asked) {
         command(&mut self.out, words);
-        self.unanswered.push_back((asked, Instant::now()));
+        self.unanswered.push_back((asked, Moment::now()));
     }
 
     /// Sends what the kernel takes.
@@ -147,10 +148,10 @@ impl Link {
     /// to look again.
     pub(super) fn keep_alive(
         &mut self,
-        now: Instant,
+        now: Moment,
         interval: Duration,
         patience: Duration,
-    ) -> Result<Instant> {
+    ) -> Result<Moment> {
         if self.unanswered.is_empty() {
             if now < self.heard + interval {
                 return Ok(self.heard + interval);
@@ -180,7 +181,7 @@ impl Link {
             match self.connection.arrived(&mut self.reply)? {
                 None => return Ok(None),
                 // A part of something large is a sign of life too.
-                Some(Progress::More) => self.heard = Instant::now(),
+                Some(Progress::More) => self.heard = Moment::now(),
                 Some(_) => break,
             }
         }
@@ -188,7 +189,7 @@ impl Link {
     }
 }
 
-fn read<'a>(reply: &'a Reply, unanswered: &mut VecDeque<(Asked, Instant)>) -> Result<News<'a>> {
+fn read<'a>(reply: &'a Reply, unanswered: &mut VecDeque<(Asked, Moment)>) -> Result<News<'a>> {
     let words = reply.children(reply.root());
     let word = |i: usize| words.get(i).map_or(&b""[..], |entry| reply.text_of(entry));
     let message = |kind, pattern, channel, data| {
@@ -219,7 +220,7 @@ fn read<'a>(reply: &'a Reply, unanswered: &mut VecDeque<(Asked, Instant)>) -> Re
 }
 
 fn subscribed<'a>(
-    unanswered: &mut VecDeque<(Asked, Instant)>,
+    unanswered: &mut VecDeque<(Asked, Moment)>,
     kind: Kind,
     name: &[u8],
 ) -> Result<News<'a>> {
@@ -232,7 +233,7 @@ fn subscribed<'a>(
 }
 
 fn unsubscribed<'a>(
-    unanswered: &mut VecDeque<(Asked, Instant)>,
+    unanswered: &mut VecDeque<(Asked, Moment)>,
     kind: Kind,
     name: &[u8],
 ) -> Result<News<'a>> {
@@ -245,7 +246,7 @@ fn unsubscribed<'a>(
     }
 }
 
-fn answered<'a>(unanswered: &mut VecDeque<(Asked, Instant)>, reply: &Reply) -> Result<News<'a>> {
+fn answered<'a>(unanswered: &mut VecDeque<(Asked, Moment)>, reply: &Reply) -> Result<News<'a>> {
     match (unanswered.pop_front(), reply.error_text()) {
         (Some((Asked::Subscribe(kind, name, number), _)), Some(text)) => {
             Ok(News::Refused(kind, name, number, Error::from_server(text)))

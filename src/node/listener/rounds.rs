@@ -3,9 +3,9 @@
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::clock::{self, Deadline};
+use crate::clock::{self, Deadline, Moment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::lock;
 use crate::node::condition::State;
@@ -41,22 +41,22 @@ pub(super) struct Rounds {
     /// Attempts in a row that have failed.
     failures: u32,
     /// Not before this is the next attempt made.
-    next_dial: Instant,
+    next_dial: Moment,
     /// When names that the server refused are asked for once more.
-    ask_again: Option<Instant>,
+    ask_again: Option<Moment>,
     /// When it ends, unless there is a subscription by then.
-    ends: Instant,
+    ends: Moment,
 }
 
 enum Next {
-    Wait(Instant),
+    Wait(Moment),
     AtOnce,
     End,
 }
 
 impl Rounds {
     pub(super) fn new(shared: Arc<Shared>, bell: Arc<Flag>) -> Rounds {
-        let now = Instant::now();
+        let now = Moment::now();
         Rounds {
             tracking: Tracking::new(&shared.name),
             shared,
@@ -89,7 +89,7 @@ impl Rounds {
             lock(&self.shared.inbox).bell = None;
             return Next::End;
         }
-        let now = Instant::now();
+        let now = Moment::now();
         if !self.is_idle() {
             self.ends = now + LINGER;
         } else if now >= self.ends && self.retire() {
@@ -147,7 +147,7 @@ impl Rounds {
                 "the node's connections were purged",
             ));
             self.failures = 0;
-            self.next_dial = Instant::now();
+            self.next_dial = Moment::now();
         }
         if doubt {
             self.tracking.doubt();
@@ -162,7 +162,7 @@ impl Rounds {
         let wanted = matches!(order, Order::Subscribe { .. } | Order::Watch { .. });
         // Somebody needs it now, and is told how the next attempt goes.
         if wanted && self.link.is_none() && self.failures >= TELLING {
-            self.next_dial = Instant::now();
+            self.next_dial = Moment::now();
         }
         let link = self.link.as_mut();
         match order {
@@ -221,7 +221,7 @@ impl Rounds {
     }
 
     /// Reads what has come, sends what is to go, and looks whether the server lives.
-    fn attend(&mut self, now: Instant) -> Result<Next> {
+    fn attend(&mut self, now: Moment) -> Result<Next> {
         let link = self.link.as_mut().expect("there is one");
         let settings = &self.shared.dialer.settings;
         let interval = settings.health_check_interval.unwrap_or(SILENCE);
@@ -283,7 +283,7 @@ impl Rounds {
             true => interval,
             false => interval.min(SILENCE_OF_CHANGES),
         };
-        let mut until = link.keep_alive(Instant::now(), silence, patience)?;
+        let mut until = link.keep_alive(Moment::now(), silence, patience)?;
         until = until.min(self.ask_again.unwrap_or(until));
         if self.is_idle() {
             until = until.min(self.ends);
@@ -315,13 +315,13 @@ impl Rounds {
 
     fn pause(&mut self, failures: u32) {
         let least = FIRST_PAUSE * (1 << (failures - 1).min(4)).min(10);
-        self.next_dial = Instant::now() + clock::between(least, least * 8 / 5);
+        self.next_dial = Moment::now() + clock::between(least, least * 8 / 5);
     }
 
-    fn sleep(&self, until: Instant) {
+    fn sleep(&self, until: Moment) {
         let mut entries = vec![sys::poll_entry(self.bell.as_fd(), READABLE)];
         entries.extend(self.link.as_ref().map(Link::poll_entry));
-        let time = until.saturating_duration_since(Instant::now());
+        let time = until.since(Moment::now());
         if sys::poll(&mut entries, Some(time)).is_ok() && entries[0].revents != 0 {
             self.bell.lower();
         }

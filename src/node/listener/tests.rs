@@ -6,12 +6,12 @@ mod support;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use support::{Fault, PATIENCE, Peer, Proxy, Server, Way, alone, threads, wait_for, wait_until};
 
 use super::{Kind, Message, Sink, Subscription};
-use crate::clock::Deadline;
+use crate::clock::{Deadline, Moment};
 use crate::config::{Config, Target};
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::{Fleet, Node};
@@ -209,7 +209,7 @@ fn every_cut_is_one_gap_for_everybody_and_order_holds_between_gaps() {
         for cut in 1..=20 {
             let before: Vec<_> = subscriptions.iter().map(|(_, h)| h.all().len()).collect();
             proxy.cut_all();
-            let since = Instant::now();
+            let since = Moment::now();
             for ((_, heard), before) in subscriptions.iter().zip(before) {
                 wait_for(PATIENCE, || (heard.count("gap") == cut).then_some(()));
                 wait_until(PATIENCE, || heard.all().len() > before + 1);
@@ -313,7 +313,7 @@ fn a_frozen_server_that_thaws_is_a_gap() {
     let home = home(&server.url(), quick);
     let (_one, heard) = home.subscribe(Kind::Channel, "a");
     server.freeze();
-    let started = Instant::now();
+    let started = Moment::now();
     let error = home.refused(Kind::Channel, "b", Duration::from_millis(400));
     let took = started.elapsed();
     assert_eq!(error.kind(), ErrorKind::Timeout);
@@ -358,7 +358,7 @@ fn a_node_that_cannot_be_reached_is_told_soon() {
     server.kill();
     let home = plain(&server.url());
     for _ in 0..3 {
-        let started = Instant::now();
+        let started = Moment::now();
         let error = home.refused(Kind::Channel, "a", PATIENCE);
         assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
         assert!(started.elapsed() < Duration::from_secs(1));
@@ -377,7 +377,7 @@ fn closing_wakes_whoever_waits_and_tells_every_sink() {
     thread::scope(|scope| {
         let waiting = scope.spawn(|| home.refused(Kind::Channel, "b", PATIENCE * 2));
         thread::sleep(Duration::from_millis(50));
-        let started = Instant::now();
+        let started = Moment::now();
         assert!(home.fleet.close(Deadline::after(PATIENCE)));
         let error = waiting.join().unwrap();
         assert_eq!(error.kind(), ErrorKind::Closed);
@@ -400,7 +400,7 @@ fn closing_does_not_wait_for_a_dial_under_way() {
     thread::scope(|scope| {
         let waiting = scope.spawn(|| home.refused(Kind::Channel, "b", PATIENCE * 2));
         wait_until(PATIENCE, || proxy.accepted() > 0);
-        let started = Instant::now();
+        let started = Moment::now();
         assert!(home.fleet.close(Deadline::after(PATIENCE)));
         assert_eq!(waiting.join().unwrap().kind(), ErrorKind::Closed);
         assert!(started.elapsed() < Duration::from_secs(1));
