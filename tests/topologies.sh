@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the tests of features once more, on a cluster, behind a sentinel and over TLS: those that take `Home::start()`.
+# Runs the tests of features once more, on a cluster, behind a sentinel, over TLS, and by the pool alone, without shared
+# lines: those that take `Home::start()`.
 #
 #     tests/topologies.sh [TOPOLOGY...] [-- SUITE...]
 set -euo pipefail
@@ -9,7 +10,7 @@ topologies=() suites=() failed=()
 while [ $# -gt 0 ] && [ "$1" != -- ]; do topologies+=("$1"); shift; done
 [ $# -eq 0 ] || shift
 suites=("$@")
-[ ${#topologies[@]} -gt 0 ] || topologies=(cluster sentinel tls)
+[ ${#topologies[@]} -gt 0 ] || topologies=(cluster sentinel tls pool)
 [ ${#suites[@]} -gt 0 ] || suites=($(grep -l 'Home::start()' tests/*.rs | sed 's|tests/||; s|\.rs$||'))
 
 for topology in "${topologies[@]}"; do
@@ -17,9 +18,11 @@ for topology in "${topologies[@]}"; do
         # The names of the tests in which it stands.
         names=$(awk '/^fn /{split($2, name, "("); now = name[1]} /Home::start\(\)/{print now}' "tests/$suite.rs")
         echo "== $suite: $topology"
-        # One at a time: they share what they run on.
+        # One at a time where they share what they run on.
+        at_once=--test-threads=1
+        [ "$topology" != pool ] || at_once=
         REDKEEP_TEST_TOPOLOGY=$topology "${CARGO:-cargo}" test --quiet --test "$suite" -- \
-            --test-threads=1 --exact $names || failed+=("$suite: $topology")
+            $at_once --exact $names || failed+=("$suite: $topology")
     done
 done
 if [ ${#failed[@]} -gt 0 ]; then

@@ -1,7 +1,7 @@
 //! Where the managers of a test live that does not care what is behind them: at a server of its own. With the
-//! environment variable REDKEEP_TEST_TOPOLOGY the same tests run on a `cluster`, behind a `sentinel`, or over `tls`
-//! (`make test-topologies`). Those take longer to start, so the tests of a process share one, one test at a time, and
-//! each finds it empty.
+//! environment variable REDKEEP_TEST_TOPOLOGY the same tests run on a `cluster`, behind a `sentinel`, over `tls`, or by
+//! the `pool` alone, without shared lines (`make test-topologies`). The first three take longer to start, so the tests
+//! of a process share one, one test at a time, and each finds it empty.
 
 #![allow(dead_code)]
 
@@ -17,6 +17,7 @@ pub struct Home(Place);
 
 enum Place {
     Own(Server),
+    WithoutLines(Server),
     Shared(MutexGuard<'static, Option<Shared>>),
 }
 
@@ -43,6 +44,9 @@ impl Home {
         let Some(topology) = std::env::var(TOPOLOGY).ok().filter(|it| !it.is_empty()) else {
             return Home::alone();
         };
+        if topology == "pool" {
+            return Home(Place::WithoutLines(Server::start()));
+        }
         let mut place = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         place
             .get_or_insert_with(|| Shared::start(&topology))
@@ -53,6 +57,7 @@ impl Home {
     pub fn url(&self) -> String {
         match &self.0 {
             Place::Own(server) => server.url(),
+            Place::WithoutLines(server) => format!("{}?shared_lines=0", server.url()),
             Place::Shared(shared) => shared.as_ref().expect("started").kind.url(),
         }
     }
@@ -100,7 +105,7 @@ impl Home {
 
     fn nodes(&self) -> &[Server] {
         match &self.0 {
-            Place::Own(server) => std::slice::from_ref(server),
+            Place::Own(server) | Place::WithoutLines(server) => std::slice::from_ref(server),
             Place::Shared(shared) => shared.as_ref().expect("started").kind.nodes(),
         }
     }
@@ -117,7 +122,7 @@ impl Shared {
                 let server = Server::with_tls(&authority.server("server", "no"), &[]);
                 Kind::Tls(server, authority)
             }
-            other => panic!("{TOPOLOGY} is cluster, sentinel or tls, and not {other}"),
+            other => panic!("{TOPOLOGY} is cluster, sentinel, tls or pool, and not {other}"),
         };
         // SAFETY: the function is one of ours and lives as long as the process.
         unsafe { libc::atexit(end) };
