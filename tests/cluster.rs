@@ -3,6 +3,7 @@
 mod support;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -461,11 +462,22 @@ fn reads_go_to_replicas_where_that_is_wanted_and_writes_never() {
         assert_eq!(pipe.query::<Vec<i64>>().unwrap(), [1]);
         assert_eq!(calls("get", primaries) - before, 1);
     }
-    // A replica that is away is not missed.
+    // A replica that the others forget, alive as it is, leaves the map, and nobody reads from it any more.
     let mut cluster = cluster;
     let keep = with(&cluster, |config| config.read_from(ReadFrom::Replica));
     let keys = one_each("read");
     keep.mget::<i64>(&keys).unwrap();
+    let forgotten = cluster.id(5);
+    for node in &cluster.nodes[..5] {
+        node.ask::<()>(&["CLUSTER", "FORGET", &forgotten]);
+    }
+    let gone = cluster.nodes[5].port().to_string();
+    wait_until(PATIENCE, || {
+        assert_eq!(keep.mget::<i64>(&keys).unwrap(), [Some(1); 3]);
+        let status = keep.fetch_pool_status();
+        !status.nodes.iter().any(|node| node.address.ends_with(&gone))
+    });
+    // A replica that is away is not missed.
     cluster.nodes[3].kill();
     for _ in 0..50 {
         assert_eq!(keep.mget::<i64>(&keys).unwrap(), [Some(1); 3]);
@@ -554,6 +566,14 @@ fn graceful_failovers(times: usize) {
     let keys = one_each("graceful");
     let seen = [(); 3].map(|()| Watched::default());
     let stop = AtomicBool::new(false);
+    // On the first one that fails over. In good order nothing is lost, and no lock is.
+    let lost = Arc::new(AtomicBool::new(false));
+    let told = lost.clone();
+    let lock = keep.lock(&keys[0]).lease(Duration::from_secs(2));
+    let held = (lock.clone())
+        .on_lost(move |_| told.store(true, Ordering::SeqCst))
+        .acquire(PATIENCE)
+        .unwrap();
     thread::scope(|scope| {
         let _end = End(&stop);
         for (key, seen) in keys.iter().zip(&seen) {
@@ -564,8 +584,11 @@ fn graceful_failovers(times: usize) {
             let primary = cluster.primary_of(slot(&keys[i % 3]));
             cluster.fail_over_to(cluster.replica_of(primary));
             cluster.settle();
+            assert!(lock.try_acquire().unwrap().is_none());
         }
     });
+    assert!(held.is_held() && !lost.load(Ordering::SeqCst));
+    assert!(held.release().unwrap());
     for (key, seen) in keys.iter().zip(&seen) {
         assert_eq!(
             (seen.errors(), seen.late.load(Ordering::Relaxed)),

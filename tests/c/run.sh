@@ -41,6 +41,13 @@ certificates() {
         openssl x509 -req -in "$folder/$name.csr" -CA "$folder/ca.crt" -CAkey "$folder/ca.key" -CAcreateserial \
             -extfile "$folder/extensions" -out "$folder/$name.crt" -days 30
     done
+    # The server's, as it was years ago. `openssl x509` takes no dates in older versions; `openssl ca` does in all.
+    : >"$folder/index"
+    printf '[ca]\ndefault_ca=d\n[d]\ndatabase=%s/index\nnew_certs_dir=%s\nrand_serial=yes\n%s' "$folder" "$folder" \
+        $'default_md=sha256\npolicy=p\n[p]\ncommonName=supplied\n' >"$folder/ca.cnf"
+    openssl ca -batch -config "$folder/ca.cnf" -in "$folder/server.csr" -cert "$folder/ca.crt" \
+        -keyfile "$folder/ca.key" -extfile "$folder/extensions" -out "$folder/expired.crt" \
+        -startdate 20200101000000Z -enddate 20200102000000Z
 }
 
 start_server() {
