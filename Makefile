@@ -71,16 +71,23 @@ lint: ## formatting, clippy and rustdoc, each warning an error
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps
 
-test: setup-tests lint test-rust test-topologies test-c ## everything: lint, Rust tests, C tests
+# The Rust tests wait more than they compute. Meanwhile the library is built for those in C, as it is shipped.
+test: setup-tests lint ## everything: lint, Rust tests, C tests
+	@mkdir -p target
+	@nice $(MAKE) --no-print-directory lib >target/lib.log 2>&1 & library=$$!; \
+	$(MAKE) --no-print-directory test-rust test-topologies || { kill $$library; exit 1; }; \
+	wait $$library || { cat target/lib.log; exit 1; }
+	@$(MAKE) --no-print-directory test-c
 
 test-rust: setup ## the unit, integration and documentation tests
 	$(CARGO) test
 
 # On a cluster everything: it is the one that differs most. TLS and a sentinel change how a connection is made, and
 # that is the same for every feature; `make soak` runs all of them.
-test-topologies: setup-tests ## the features' tests once more: on a cluster, behind a sentinel, over TLS
+test-topologies: setup-tests ## the features' tests once more: on a cluster, behind a sentinel, over TLS, without lines
 	./tests/topologies.sh cluster
 	./tests/topologies.sh sentinel tls -- pubsub scripts sessions
+	./tests/topologies.sh pool
 
 test-c: setup-tests ## the C tests, plain, under valgrind and with AddressSanitizer
 	./tests/c/run.sh
