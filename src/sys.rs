@@ -87,16 +87,23 @@ pub(crate) fn poll_entry(fd: BorrowedFd<'_>, events: i16) -> PollFd {
     }
 }
 
-/// The clock that only goes forward, in nanoseconds since about the start of the machine.
+/// The seconds and nanoseconds of a clock that every Linux since 2.6.39 has.
 #[inline]
-pub(crate) fn monotonic() -> u64 {
+fn clock(which: libc::clockid_t) -> (u64, u64) {
     let mut now = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: `now` is a live timespec to be written. Every Linux has this clock, so the call does not fail.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+    // SAFETY: `now` is a live timespec to be written. The clock exists, so that this cannot fail.
+    unsafe { libc::clock_gettime(which, &mut now) };
+    (now.tv_sec as u64, now.tv_nsec as u64)
+}
+
+/// The clock that only goes forward, in nanoseconds since about the start of the machine.
+#[inline]
+pub(crate) fn monotonic() -> u64 {
+    let (seconds, nanos) = clock(libc::CLOCK_MONOTONIC);
+    seconds * 1_000_000_000 + nanos
 }
 
 /// Sleeps while the word has this value, until it is woken or the time is over; may return earlier.
@@ -196,28 +203,16 @@ pub(crate) fn executable(path: &std::path::Path) -> bool {
 /// The time since the machine was started, sleep included: it goes on while this process, or all of the machine, stands
 /// still.
 pub(crate) fn uptime() -> Duration {
-    let mut now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: the pointer is to a live, exclusively borrowed value. The clock exists since Linux 2.6.39, so that this
-    // cannot fail.
-    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut now) };
-    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+    let (seconds, nanos) = clock(libc::CLOCK_BOOTTIME);
+    Duration::new(seconds, nanos as u32)
 }
 
 /// Milliseconds of the monotonic clock as of its last tick, which was up to 10 ms ago; a fraction of what the exact time
 /// costs.
 #[inline]
 pub(crate) fn coarse_millis() -> u64 {
-    let mut now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: the pointer is to a live, exclusively borrowed value. The clock exists since Linux 2.6.32, so that this
-    // cannot fail.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut now) };
-    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
+    let (seconds, nanos) = clock(libc::CLOCK_MONOTONIC_COARSE);
+    seconds * 1000 + nanos / 1_000_000
 }
 
 /// Bytes from the system's randomness.
