@@ -475,7 +475,10 @@ fn reads_go_to_replicas_where_that_is_wanted_and_writes_never() {
     wait_until(PATIENCE, || {
         assert_eq!(keep.mget::<i64>(&keys).unwrap(), [Some(1); 3]);
         let status = keep.fetch_pool_status();
-        !status.nodes.iter().any(|node| node.address.ends_with(&gone))
+        !status
+            .nodes
+            .iter()
+            .any(|node| node.address.ends_with(&gone))
     });
     // A replica that is away is not missed.
     cluster.nodes[3].kill();
