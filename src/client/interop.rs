@@ -2,7 +2,7 @@
 
 use redis::{ConnectionLike, RedisError, RedisResult, Value};
 
-use crate::client::packer::unpack_all;
+use crate::client::unpack::{unpack, unpack_all};
 use crate::client::{Client, Lease, Load, Replies, Scratch, value_of};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -89,8 +89,7 @@ fn batch(
         unpack_all(packed).ok_or_else(|| Error::argument("cmd: these are not packed commands"))?;
     let named = |command: Option<&&[u8]>, name: &[u8]| {
         command.is_some_and(|bytes| {
-            super::packer::unpack(bytes)
-                .is_some_and(|args| args.len() == 1 && args[0].eq_ignore_ascii_case(name))
+            unpack(bytes).is_some_and(|args| args.len() == 1 && args[0].eq_ignore_ascii_case(name))
         })
     };
     let mut load = Load::default();

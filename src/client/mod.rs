@@ -15,6 +15,7 @@ mod scratch;
 mod script;
 mod spread;
 mod transaction;
+mod unpack;
 mod walk;
 
 use std::sync::Arc;
@@ -33,7 +34,6 @@ pub use lease::Lease;
 pub use lenient::Lenient;
 pub use options::SetOptions;
 pub(crate) use packer::Packer;
-use packer::unpack;
 pub(crate) use pipeline::Load;
 use pipeline::Road;
 pub use pipeline::{Pipeline, Replies};
@@ -42,6 +42,7 @@ pub(crate) use scratch::Scratch;
 pub use script::Script;
 pub(crate) use spread::Spread;
 pub use transaction::Transaction;
+use unpack::{Args, unpack};
 
 /// Sends commands. Cheap to clone, and used from any number of threads at once: a handle for those parts of a
 /// program that need Redis but not the manager.
@@ -313,7 +314,7 @@ fn pack_any<'a>(out: &'a mut Vec<u8>, args: &impl ToRedisArgs) -> &'a [u8] {
 
 /// What a packed command is. One that changes the state of its connection is refused, unless that is the caller's own;
 /// and even there if it is not answered by exactly one reply.
-fn inspect(packed: &[u8], own_connection: bool) -> Result<(Vec<&[u8]>, Reading)> {
+fn inspect(packed: &[u8], own_connection: bool) -> Result<(Args<'_>, Reading)> {
     let (args, reading) = look(packed)?;
     match reading.stateful {
         true if !own_connection => Err(stateful(
@@ -330,7 +331,7 @@ fn inspect(packed: &[u8], own_connection: bool) -> Result<(Vec<&[u8]>, Reading)>
 }
 
 /// The arguments of a packed command, and what is known of it.
-fn look(packed: &[u8]) -> Result<(Vec<&[u8]>, Reading)> {
+fn look(packed: &[u8]) -> Result<(Args<'_>, Reading)> {
     let args = unpack(packed)
         .ok_or_else(|| Error::argument("command: it is not one whole command in RESP"))?;
     match args.is_empty() {

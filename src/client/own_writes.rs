@@ -1,7 +1,7 @@
 //! Tells what this manager writes to those who keep copies of it, before the caller goes on: a thread reads what it
 //! wrote. What others write they learn from the server.
 
-use crate::client::packer::{unpack, unpack_all};
+use crate::client::unpack::{unpack, unpack_all};
 use crate::dispatch::{self, Class};
 use crate::node::Witnesses;
 

@@ -192,54 +192,10 @@ impl Drop for Piecemeal<'_, '_> {
     }
 }
 
-/// The arguments of a command that was packed before; none if that is not one whole command.
-pub(crate) fn unpack(packed: &[u8]) -> Option<Vec<&[u8]>> {
-    let mut rest = packed;
-    let args = next_command(&mut rest)?;
-    rest.is_empty().then_some(args)
-}
-
-/// The commands that were packed one behind the other, each still packed; none if that is not what they are.
-pub(crate) fn unpack_all(packed: &[u8]) -> Option<Vec<&[u8]>> {
-    let mut commands = Vec::new();
-    let mut rest = packed;
-    while !rest.is_empty() {
-        let before = rest;
-        next_command(&mut rest)?;
-        commands.push(&before[..before.len() - rest.len()]);
-    }
-    Some(commands)
-}
-
-fn next_command<'a>(rest: &mut &'a [u8]) -> Option<Vec<&'a [u8]>> {
-    let count = length(rest, b'*')?;
-    // Each takes six bytes at least, so that what is merely announced reserves nothing.
-    let mut args = Vec::with_capacity(count.min(rest.len() / 6));
-    for _ in 0..count {
-        let length = length(rest, b'$')?;
-        let (arg, behind) = rest.split_at_checked(length)?;
-        *rest = behind.strip_prefix(b"\r\n")?;
-        args.push(arg);
-    }
-    Some(args)
-}
-
-fn length(rest: &mut &[u8], sigil: u8) -> Option<usize> {
-    let digits = rest.strip_prefix(&[sigil])?;
-    let mut length = None;
-    let mut behind = digits;
-    while let Some((digit @ b'0'..=b'9', more)) = behind.split_first() {
-        let so_far = length.unwrap_or(0usize).checked_mul(10)?;
-        length = Some(so_far.checked_add(usize::from(digit - b'0'))?);
-        behind = more;
-    }
-    *rest = behind.strip_prefix(b"\r\n")?;
-    length
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::unpack::unpack;
 
     #[test]
     fn a_command_of_all_sorts() {
@@ -254,10 +210,8 @@ mod tests {
             b"*4\r\n$3\r\nSET\r\n$2\r\nk1\r\n$2\r\n\0\xff\r\n$2\r\n-5\r\n"
         );
         assert_eq!(key, Some(&b"k1"[..]));
-        assert_eq!(
-            unpack(bytes),
-            Some(vec![&b"SET"[..], b"k1", b"\0\xff", b"-5"])
-        );
+        let args = unpack(bytes).unwrap();
+        assert_eq!(*args, [&b"SET"[..], b"k1", b"\0\xff", b"-5"]);
     }
 
     #[test]
@@ -291,22 +245,5 @@ mod tests {
         let error = packer.key(&&["a", "b"]).unwrap_err();
         assert!(error.message().contains("key"), "{error}");
         assert!(packer.one("value", &None::<&str>).is_err());
-    }
-
-    #[test]
-    fn what_is_not_one_packed_command_is_told() {
-        for bad in [
-            "",
-            "*",
-            "*1\r\n",
-            "*1\r\n$3\r\nab\r\n",
-            "*1\r\n$1\r\na\r\nrest",
-            "*1\r\n$1\r\nab\r",
-            "*9999999999999\r\n",
-            "$1\r\na\r\n",
-            "*1\r\n$-1\r\n",
-        ] {
-            assert_eq!(unpack(bad.as_bytes()), None, "{bad:?}");
-        }
     }
 }

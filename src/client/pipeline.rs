@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use redis::{FromRedisValue, ToRedisArgs};
 
-use crate::client::packer::{Packer, unpack};
+use crate::client::packer::Packer;
 use crate::client::script::Known;
 use crate::client::spread::{look_up, one_slot};
+use crate::client::unpack::unpack;
 use crate::client::{Client, Lease, Spread, convert, inspect, own_writes, reply_type};
 use crate::clock::{Deadline, Moment};
 use crate::dispatch::{self, Class, Dispatch};

@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::client::packer::unpack;
 use crate::client::script::Known;
+use crate::client::unpack::unpack;
 use crate::clock::{Deadline, Moment};
 use crate::dispatch::{self, Class, Dispatch, Fate, Join, Part, Reading};
 use crate::error::{Error, ErrorKind, Outcome, Result};
