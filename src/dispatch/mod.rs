@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::clock::{self, Deadline};
 use crate::config::{Settings, Target};
 use crate::error::{Error, ErrorKind, Outcome, Result};
-use crate::node::{Batch, Node};
+use crate::node::{Batch, Company, Node};
 use crate::stats::{Counters, Reporters};
 use crate::topology::{Picked, Topology};
 use crate::transport::{Entry, Kind, Reached, Reply, command};
@@ -123,10 +123,14 @@ impl Dispatch {
     fn call_by(&self, route: Route<'_>, request: &Request<'_>, reply: &mut Reply) -> Result<()> {
         let mut tries = 0;
         self.counted(request.class, request.deadline, route, |node, asking| {
-            // Twice it went wrong, and on a shared line that may have been another's fault.
-            let apart = request.apart || tries >= 2;
+            let company = match tries {
+                _ if request.apart => Company::Never,
+                0 | 1 => Company::Welcome,
+                // Twice it went wrong, and on a shared line that may have been another's fault.
+                _ => Company::RatherNot,
+            };
             tries += 1;
-            self.attempt(node, asking, apart, request, reply)
+            self.attempt(node, asking, company, request, reply)
         })
     }
 
@@ -385,13 +389,13 @@ impl Dispatch {
         &self,
         node: &Node,
         asking: bool,
-        apart: bool,
+        company: Company,
         request: &Request<'_>,
         reply: &mut Reply,
     ) -> Result<()> {
         let (started, deadline) = (request.started, request.deadline);
         match asking {
-            false => node.call(request.bytes, apart, reply, started, deadline)?,
+            false => node.call(request.bytes, company, reply, started, deadline)?,
             true => ask(node, request, reply)?,
         }
         match reply.error_text() {

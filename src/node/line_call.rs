@@ -84,7 +84,7 @@ impl Node {
         }
     }
 
-    fn call_spare(
+    pub(super) fn call_spare(
         &self,
         mut spare: Held<&Node>,
         request: &[u8],

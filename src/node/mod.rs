@@ -45,6 +45,16 @@ pub(crate) use residents::Resident;
 use slot_maker::SlotMaker;
 pub(crate) use witnesses::{Witness, Witnesses};
 
+/// Whether a request may share a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Company {
+    Welcome,
+    /// It goes alone where a connection is to be had for it.
+    RatherNot,
+    /// It may take long.
+    Never,
+}
+
 /// A connection idle for longer than this is asked for a sign of life before it is used.
 const TRUSTED: Duration = Duration::from_secs(1);
 
@@ -115,18 +125,23 @@ impl Node {
         })
     }
 
-    /// Sends one packed request and reads its reply: by a shared line, or, with `apart` and where the lines cannot take
-    /// it, on a connection of the pool.
+    /// Sends one packed request and reads its reply: by a shared line, or, where the lines cannot take it, on a
+    /// connection of the pool.
     pub(crate) fn call(
         &self,
         request: &[u8],
-        apart: bool,
+        company: Company,
         reply: &mut Reply,
         started: Moment,
         deadline: Deadline,
     ) -> Result<()> {
-        if !apart && self.lines.carry(request) {
+        if company != Company::Never && self.lines.carry(request) {
             self.admit()?;
+            if company == Company::RatherNot
+                && let Some(spare) = Held::spare(self)
+            {
+                return self.call_spare(spare, request, reply, started, deadline);
+            }
             return self.call_by_line(request, reply, started, deadline);
         }
         self.lines.by_pool.add();
