@@ -42,7 +42,8 @@ pub(crate) use scratch::Scratch;
 pub use script::Script;
 pub(crate) use spread::Spread;
 pub use transaction::Transaction;
-use unpack::{Args, unpack};
+pub(crate) use unpack::Args;
+use unpack::unpack;
 
 /// Sends commands. Cheap to clone, and used from any number of threads at once: a handle for those parts of a
 /// program that need Redis but not the manager.
@@ -315,31 +316,43 @@ fn pack_any<'a>(out: &'a mut Vec<u8>, args: &impl ToRedisArgs) -> &'a [u8] {
 /// What a packed command is. One that changes the state of its connection is refused, unless that is the caller's own;
 /// and even there if it is not answered by exactly one reply.
 fn inspect(packed: &[u8], own_connection: bool) -> Result<(Args<'_>, Reading)> {
-    let (args, reading) = look(packed)?;
+    let args = whole(packed)?;
+    let reading = allowed(&args, own_connection)?;
+    Ok((args, reading))
+}
+
+/// The same of its arguments.
+fn allowed(args: &[&[u8]], own_connection: bool) -> Result<Reading> {
+    let reading = known(args)?;
     match reading.stateful {
         true if !own_connection => Err(stateful(
-            &args,
+            args,
             "changes the state of its connection, and this one is shared; lease one of your own with get_client() \
              (rk_connection_lease() in C)",
         )),
-        true if !matches!(dispatch::answers(&args), Answers::Reply) => Err(stateful(
-            &args,
+        true if !matches!(dispatch::answers(args), Answers::Reply) => Err(stateful(
+            args,
             "is not answered by one reply alone; call it on the leased connection itself",
         )),
-        _ => Ok((args, reading)),
+        _ => Ok(reading),
     }
 }
 
 /// The arguments of a packed command, and what is known of it.
 fn look(packed: &[u8]) -> Result<(Args<'_>, Reading)> {
-    let args = unpack(packed)
-        .ok_or_else(|| Error::argument("command: it is not one whole command in RESP"))?;
+    let args = whole(packed)?;
+    let reading = known(&args)?;
+    Ok((args, reading))
+}
+
+fn whole(packed: &[u8]) -> Result<Args<'_>> {
+    unpack(packed).ok_or_else(|| Error::argument("command: it is not one whole command in RESP"))
+}
+
+fn known(args: &[&[u8]]) -> Result<Reading> {
     match args.is_empty() {
         true => Err(Error::argument("command: it has no name")),
-        false => {
-            let reading = dispatch::read(&args);
-            Ok((args, reading))
-        }
+        false => Ok(dispatch::read(args)),
     }
 }
 

@@ -125,7 +125,7 @@ impl<'a> Packer<'a> {
     }
 
     /// What comes next is a key.
-    fn await_key(&mut self) {
+    pub(crate) fn await_key(&mut self) {
         self.awaits_key = self.key.is_none();
         self.many_keys |= !self.awaits_key;
     }

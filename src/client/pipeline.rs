@@ -8,9 +8,9 @@ use crate::client::packer::Packer;
 use crate::client::script::Known;
 use crate::client::spread::{look_up, one_slot};
 use crate::client::unpack::unpack;
-use crate::client::{Client, Lease, Spread, convert, inspect, own_writes, reply_type};
+use crate::client::{Client, Lease, Spread, allowed, convert, inspect, own_writes, reply_type};
 use crate::clock::{Deadline, Moment};
-use crate::dispatch::{self, Class, Dispatch};
+use crate::dispatch::{self, Class, Dispatch, Reading};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::node::Batch;
 use crate::transport::{Entry, Kind, Reached, Reply, command};
@@ -250,14 +250,36 @@ impl Load {
     fn note(&mut self, base: usize, own_connection: bool) -> Result<()> {
         let packed = &self.packed[base..];
         let (args, reading) = inspect(packed, own_connection)?;
-        let keys = match reading.key {
+        let place = |at: usize| args[at].as_ptr().addr() - packed.as_ptr().addr();
+        let key = reading.key.map(|at| (place(at), args[at].len()));
+        self.mark(&reading, key);
+        Ok(())
+    }
+
+    /// Adds a command whose arguments lie one by one. They are looked at before they are packed, not taken apart after.
+    pub(crate) fn add_args(&mut self, args: &[&[u8]], own_connection: bool) -> Result<()> {
+        let reading = allowed(args, own_connection)?;
+        let mut packer = Packer::behind(&mut self.packed);
+        for (at, bytes) in args.iter().enumerate() {
+            if reading.key == Some(at) {
+                packer.await_key();
+            }
+            packer.bytes(bytes);
+        }
+        let (packed, key) = packer.finish();
+        let place = |key: &[u8]| key.as_ptr().addr() - packed.as_ptr().addr();
+        let key = key.map(|key| (place(key), key.len()));
+        self.mark(&reading, key);
+        Ok(())
+    }
+
+    /// Notes the command packed last; `key` is where its first key begins in it, and how long that is.
+    fn mark(&mut self, reading: &Reading, key: Option<(usize, usize)>) {
+        let keys = match key {
             _ if reading.unknown => Keys::Unknown,
             None => Keys::None,
             Some(_) if reading.many_keys => Keys::Many,
-            Some(at) => Keys::One {
-                start: args[at].as_ptr().addr() - packed.as_ptr().addr(),
-                len: args[at].len(),
-            },
+            Some((start, len)) => Keys::One { start, len },
         };
         self.stateful |= reading.stateful;
         if let Some(time) = reading.blocks {
@@ -270,7 +292,6 @@ impl Load {
             keys,
             script: None,
         });
-        Ok(())
     }
 
     /// The command added last calls the script at this place.

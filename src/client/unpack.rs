@@ -14,6 +14,20 @@ pub(crate) struct Args<'a> {
     many: Vec<&'a [u8]>,
 }
 
+impl<'a> Args<'a> {
+    pub(crate) fn of(all: impl ExactSizeIterator<Item = &'a [u8]>) -> Args<'a> {
+        let mut args = Args {
+            count: all.len(),
+            ..Args::default()
+        };
+        match args.count > FEW {
+            true => args.many = all.collect(),
+            false => args.few.iter_mut().zip(all).for_each(|(to, arg)| *to = arg),
+        }
+        args
+    }
+}
+
 impl<'a> Deref for Args<'a> {
     type Target = [&'a [u8]];
 

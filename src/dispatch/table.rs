@@ -311,23 +311,48 @@ fn first_key(keys: Keys, args: &[&[u8]]) -> Option<usize> {
 }
 
 pub(crate) fn look_up(name: &[u8]) -> Option<&'static Entry> {
-    let letter = name.first()?.to_ascii_uppercase().checked_sub(b'A')?;
-    let from = *FIRST.get(usize::from(letter))?;
-    let to = *FIRST.get(usize::from(letter) + 1)?;
-    TABLE[from..to].iter().find(|entry| is(name, entry.name))
+    if name.is_empty() {
+        return None;
+    }
+    let mut place = place_of(name);
+    loop {
+        // Some places are empty, so this ends.
+        let entry = &TABLE[usize::from(PLACES[place].checked_sub(1)?)];
+        if is(name, entry.name) {
+            return Some(entry);
+        }
+        place = (place + 1) % SPACE;
+    }
 }
 
-/// Where the names with each first letter begin in the table, and where the last of them end.
-static FIRST: [usize; 27] = {
-    let (mut first, mut letter, mut at) = ([0; 27], 0, 0);
-    while letter < 27 {
-        while at < TABLE.len() && TABLE[at].name.as_bytes()[0] < b'A' + letter as u8 {
-            at += 1;
-        }
-        first[letter] = at;
-        letter += 1;
+/// Where a name stands in `PLACES`, or behind that, whatever its case.
+const fn place_of(name: &[u8]) -> usize {
+    const fn letter(name: &[u8], at: usize) -> usize {
+        (name[at] & !0x20) as usize
     }
-    first
+    let length = name.len();
+    let sum = length * 17
+        + letter(name, 0) * 31
+        + letter(name, length / 2) * 7
+        + letter(name, length - 1) * 131;
+    sum % SPACE
+}
+
+/// Twice as many as there are names, so that most are found at once.
+const SPACE: usize = 512;
+
+/// Numbers of entries, counted from 1, by what their names look like.
+static PLACES: [u16; SPACE] = {
+    let (mut places, mut at) = ([0; SPACE], 0);
+    while at < TABLE.len() {
+        let mut place = place_of(TABLE[at].name.as_bytes());
+        while places[place] != 0 {
+            place = (place + 1) % SPACE;
+        }
+        at += 1;
+        places[place] = at as u16;
+    }
+    places
 };
 
 const fn row(name: &'static str, way: Way, keys: Keys) -> Entry {

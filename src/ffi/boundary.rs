@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use redis::{RedisWrite, ToRedisArgs};
 
+use crate::client::Args;
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::ffi::bytes::rk_slice;
 use crate::ffi::error::{rk_error, rk_status};
@@ -218,7 +219,12 @@ impl<'a> Slices<'a> {
         self.slices.is_empty()
     }
 
-    pub(super) fn iter(self) -> impl Iterator<Item = &'a [u8]> {
+    /// All of them, side by side.
+    pub(super) fn list(self) -> Args<'a> {
+        Args::of(self.iter())
+    }
+
+    pub(super) fn iter(self) -> impl ExactSizeIterator<Item = &'a [u8]> {
         // Each was found good when this was made.
         let bytes = move |slice: &rk_slice| self.caller.bytes(slice.data, slice.len, "");
         self.slices

@@ -111,7 +111,7 @@ pub unsafe extern "C" fn rk_pipeline_append(
         let pipeline = c.handle(pipeline, "pipeline")?;
         let args = c.slices(args, n, "args")?;
         let own = pipeline.has_own_connection();
-        pipeline.load()?.add(&args, own)?;
+        pipeline.load()?.add_args(&args.list(), own)?;
         Ok(rk_status::RK_OK)
     })
 }
