@@ -40,7 +40,7 @@ use lines::{Callers, Lines};
 use listener::Listener;
 use permits::{Entry, Permits};
 pub(crate) use pool::Pool;
-use pool::{HeldSlot, PoolCounters, Slot, Taken};
+use pool::{HeldSlot, Out, PoolCounters, Slot, Taken};
 pub(crate) use residents::Resident;
 use slot_maker::SlotMaker;
 pub(crate) use witnesses::{Witness, Witnesses};
@@ -249,18 +249,19 @@ impl Node {
         work: impl FnOnce(&mut Connection) -> Result<T>,
     ) -> Result<T> {
         // Out of the slot while the call lasts: whatever ends it early, a panic included, closes the connection.
-        let Some(mut connection) = slot.connection.take() else {
+        let Some(connection) = slot.connection.take() else {
             return Err(Error::new(ErrorKind::Io, "the connection is closed"));
         };
-        match work(&mut connection) {
+        let mut out = Out::new(connection, counters);
+        match work(out.get()) {
             Ok(done) => {
-                slot.connection = Some(connection);
+                slot.connection = Some(out.back());
                 // Now, not when the call began: one that blocked in the server for long did not leave it idle.
                 slot.used = Moment::now();
                 Ok(done)
             }
             Err(error) => {
-                counters.closed.fetch_add(1, Ordering::Relaxed);
+                drop(out);
                 if error.kind() == ErrorKind::Io {
                     self.lost_one();
                 }

@@ -98,6 +98,37 @@ impl PoolCounters {
     }
 }
 
+/// What is out of its slot while a call lasts. A call that ends early, in an error or a panic, closes it, and that is
+/// counted.
+pub(crate) struct Out<'a, T> {
+    it: Option<T>,
+    counters: &'a PoolCounters,
+}
+
+impl<'a, T> Out<'a, T> {
+    pub(crate) fn new(it: T, counters: &'a PoolCounters) -> Out<'a, T> {
+        let it = Some(it);
+        Out { it, counters }
+    }
+
+    pub(crate) fn get(&mut self) -> &mut T {
+        self.it.as_mut().expect("taken only at the end")
+    }
+
+    /// All went well.
+    pub(crate) fn back(mut self) -> T {
+        self.it.take().expect("taken only at the end")
+    }
+}
+
+impl<T> Drop for Out<'_, T> {
+    fn drop(&mut self) {
+        if self.it.take().is_some() {
+            self.counters.closed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
 pub(crate) struct Pool {
     slots: r2d2::Pool<Slots>,
     /// Held whenever r2d2 is called, so that nobody ever waits for the lock inside it, which a fork would not survive
@@ -181,5 +212,27 @@ impl Pool {
         while let Some(slot) = held.pop() {
             self.give_back(slot);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    #[test]
+    fn whatever_ends_a_call_early_is_counted_as_one_connection_less() {
+        let counters = PoolCounters::default();
+        counters.opened.store(3, Ordering::Relaxed);
+        assert_eq!(Out::new(7, &counters).back(), 7);
+        assert_eq!(counters.open(), 3);
+        drop(Out::new(7, &counters));
+        assert_eq!(counters.open(), 2);
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _out = Out::new(7, &counters);
+            panic!("on purpose");
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(counters.open(), 1);
     }
 }
