@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, Weak};
+use std::thread;
 use std::time::Duration;
 
 use scheduled_thread_pool::ScheduledThreadPool;
@@ -75,15 +76,17 @@ impl SlotMaker {
 impl Asleep {
     /// A thread that is awake still.
     fn start() -> Result<Asleep> {
-        // It panics where the system has no thread for it.
+        // It panics where the system has no thread for it, so whether there is one is tried first: a panic, though
+        // caught, would be printed, and would end a program that aborts on panics. Forks wait for the whole of it.
+        let tried = thread::Builder::new().spawn(sys::block_signals);
+        let _ = tried.map_err(|error| no_thread().caused_by(error))?.join();
         let threads = std::panic::catch_unwind(|| {
             ScheduledThreadPool::builder()
                 .num_threads(1)
                 .thread_name_pattern("redkeep-slots")
                 .build()
         });
-        let threads =
-            threads.map_err(|_| Error::new(ErrorKind::System, "no thread for redkeep-slots"))?;
+        let threads = threads.map_err(|_| no_thread())?;
         let ended = Arc::new(Latch::default());
         let told = Ended(ended.clone());
         threads.execute(move || ENDED.with(|place| *place.borrow_mut() = Some(told)));
@@ -103,6 +106,10 @@ impl Drop for Asleep {
             self.ended.sleep(MOMENT);
         })
     }
+}
+
+fn no_thread() -> Error {
+    Error::new(ErrorKind::System, "no thread for redkeep-slots")
 }
 
 /// Opens its latch when the thread ends in which it is kept.
