@@ -2,14 +2,12 @@
 
 mod support;
 
-use std::net::TcpListener;
-use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use redkeep::{Config, Error, ErrorKind, Manager, Outcome, Result};
-use support::{Fault, PATIENCE, Peer, Proxy, Server, Way, alone, came_true, wait_until};
+use support::{Fault, Full, PATIENCE, Peer, Proxy, Server, Way, alone, came_true, wait_until};
 
 /// The issue gives 100 ms beyond the deadline; a machine with other work to do needs more to be on time.
 const MARGIN: Duration = Duration::from_millis(400);
@@ -159,39 +157,6 @@ fn a_stall_in_the_middle_of_a_reply_ends_at_the_deadline() {
         assert_eq!(error.kind(), ErrorKind::Timeout, "{bytes}");
         proxy.heal();
         assert_eq!(keep.get::<String>("a").unwrap().unwrap().len(), 1000);
-    }
-}
-
-/// A listener whose queue is full: to connect to it takes for ever.
-struct Full {
-    listener: TcpListener,
-    _queued: Vec<socket2::Socket>,
-}
-
-impl Full {
-    fn new() -> Full {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        // SAFETY: a plain system call on a descriptor of ours.
-        assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
-        let address = socket2::SockAddr::from(listener.local_addr().unwrap());
-        let mut queued = Vec::new();
-        loop {
-            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
-            let socket = socket.unwrap();
-            let brief = Duration::from_millis(200);
-            if socket.connect_timeout(&address, brief).is_err() {
-                break;
-            }
-            queued.push(socket);
-        }
-        Full {
-            listener,
-            _queued: queued,
-        }
-    }
-
-    fn url(&self) -> String {
-        format!("redis://{}", self.listener.local_addr().unwrap())
     }
 }
 

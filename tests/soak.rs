@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use redkeep::{Config, ErrorKind, Manager, Result, Script};
 use support::{
-    Fault, PATIENCE, Proxy, Server, Way, alone, came_true, descriptors, threads, wait_until,
+    Dice, Fault, PATIENCE, Proxy, Server, Way, alone, came_true, descriptors, threads, wait_until,
 };
 
 const THREADS: usize = 16;
@@ -20,23 +20,6 @@ const KEYS: u64 = 20;
 const TIME: Duration = Duration::from_millis(60);
 /// No call may take longer than its deadline; beside that, a machine with other work to do needs some more.
 const LATEST: Duration = Duration::from_secs(5);
-
-/// SplitMix64: small, and the same everywhere.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        (self.roll() >> 16) % n
-    }
-}
 
 #[derive(Default)]
 struct Tally {
@@ -463,11 +446,7 @@ fn soak(seed: u64, enough: impl Fn(&Tally) -> bool + Sync, mut watch: impl FnMut
 }
 
 fn seed() -> u64 {
-    let given = std::env::var("REDKEEP_SOAK_SEED").ok();
-    given.map_or_else(
-        || std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64,
-        |text| text.parse().expect("REDKEEP_SOAK_SEED is a number"),
-    )
+    support::seed("REDKEEP_SOAK_SEED")
 }
 
 #[test]

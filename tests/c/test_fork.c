@@ -1,7 +1,11 @@
 /* fork(): the child works over connections of its own, the parent's are left alone, and both end in peace. */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 #include "keep.h"
+
+#define WORKERS 4
 
 /* Both use the same manager at the same time, and each gets its own answers. */
 static void both_work(rk_manager *keep)
@@ -152,9 +156,95 @@ static void lock(rk_manager *keep)
     rk_lock_free(lock);
 }
 
+static rk_manager *busy;
+static atomic_int over, calls[WORKERS];
+
+/* Its own key, its own answers; it ends the whole process if they are not. */
+static void *work(void *number)
+{
+    int me = (int)(size_t)number, i;
+
+    for (i = 0; !atomic_load(&over); i++) {
+        char key[32], text[32], got[32];
+        size_t len = 0;
+        rk_error *mine = NULL;
+
+        snprintf(key, sizeof key, "worker:%d", me);
+        snprintf(text, sizeof text, "%d %d", me, i);
+        CHECK_EQ_INT(rk_set(busy, TEXT(key), TEXT(text), &mine), RK_OK);
+        CHECK_EQ_INT(rk_get_into(busy, TEXT(key), got, sizeof got, &len, &mine), RK_OK);
+        CHECK_EQ_INT(len, strlen(text));
+        CHECK_MEM(got, text, len);
+        atomic_fetch_add(&calls[me], 1);
+    }
+    return NULL;
+}
+
+static int all_called(int times)
+{
+    int i;
+    for (i = 0; i < WORKERS; i++)
+        if (atomic_load(&calls[i]) < times)
+            return 0;
+    return 1;
+}
+
+/* A hundred children of a process whose threads are in the middle of calls, and which holds a lock. */
+static void under_load(rk_manager *keep)
+{
+    const char *cycles = getenv("RK_TEST_CYCLES");
+    int children = cycles ? atoi(cycles) : 100, n, turn;
+    pthread_t workers[WORKERS];
+    rk_lock *lock = NULL;
+    bool yes = false;
+    size_t i;
+
+    busy = keep;
+    OK(rk_lock_new(keep, "busy", 60000, &lock, &err));
+    OK(rk_lock_acquire(lock, 0, &err));
+    for (i = 0; i < WORKERS; i++)
+        CHECK(pthread_create(&workers[i], NULL, work, (void *)i) == 0);
+    for (n = 0; n < children; n++) {
+        pid_t child;
+        while (!all_called(n))
+            usleep(1000);
+        child = fork();
+        CHECK(child >= 0);
+        if (child == 0) {
+            rk_bytes value = RK_BYTES_INIT;
+            char key[32], text[32];
+
+            /* One that hangs is killed. */
+            alarm(60);
+            CHECK(!rk_lock_is_held(lock));
+            for (turn = 0; turn < 5; turn++) {
+                snprintf(key, sizeof key, "child:%d", n);
+                snprintf(text, sizeof text, "%d %d", n, turn);
+                OK(rk_set(keep, TEXT(key), TEXT(text), &err));
+                OK(rk_get(keep, TEXT(key), &value, &err));
+                BYTES(value, text);
+            }
+            if (n % 3 == 0)
+                OK(rk_manager_close(keep, -1, &err));
+            if (n % 3 == 1)
+                rk_manager_free(keep);
+            _exit(0);
+        }
+        wait_for(child);
+        CHECK(rk_lock_is_held(lock));
+    }
+    atomic_store(&over, 1);
+    for (i = 0; i < WORKERS; i++)
+        CHECK(pthread_join(workers[i], NULL) == 0);
+    OK(rk_lock_release(lock, &yes, &err));
+    CHECK(yes);
+    rk_lock_free(lock);
+}
+
 int main(void)
 {
     rk_manager *keep = open_keep();
+    under_load(keep);
     both_work(keep);
     lease(keep);
     lock(keep);

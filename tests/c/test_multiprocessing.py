@@ -7,7 +7,7 @@ import threading
 import warnings
 from ctypes import POINTER, byref, c_char_p, c_int32, c_int64, c_size_t, c_uint8, c_void_p
 
-CHILDREN = 50
+CHILDREN = 100
 AT_ONCE = 5
 THREADS = 4
 PATIENCE = 20

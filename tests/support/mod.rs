@@ -6,6 +6,8 @@
 
 mod alone;
 mod cluster;
+mod dice;
+mod full;
 mod pauses;
 mod proxy;
 mod script;
@@ -17,6 +19,8 @@ mod wait;
 
 pub use alone::{alone, descriptors, is_alone, myself, threads};
 pub use cluster::{Cluster, key_in, slot};
+pub use dice::{Dice, seed};
+pub use full::Full;
 pub use pauses::Pauses;
 pub use proxy::{Fault, Proxy, Way};
 pub use script::{Answer, Peer, polite};

@@ -5,6 +5,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// What the peer does after a request. Bytes and texts turn into `Bytes` by themselves; empty ones are silence.
 #[derive(Debug, Clone)]
@@ -12,6 +13,8 @@ pub enum Answer {
     Bytes(Vec<u8>),
     /// Writes these, and closes the connection in good order.
     Last(Vec<u8>),
+    /// Writes these, and resets the connection.
+    Reset(Vec<u8>),
 }
 
 impl From<Vec<u8>> for Answer {
@@ -242,6 +245,11 @@ fn talk_on(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
         let (bytes, last) = match (shared.script)(&request) {
             Answer::Bytes(bytes) => (bytes, false),
             Answer::Last(bytes) => (bytes, true),
+            Answer::Reset(bytes) => {
+                // From here on, closing it sends RST in place of FIN.
+                socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO))?;
+                (bytes, true)
+            }
         };
         (&mut &*stream).write_all(&bytes)?;
         if last {
