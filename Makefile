@@ -28,7 +28,7 @@ BENCH := $(CURDIR)/target/bench-prefix
 .DEFAULT_GOAL := help
 # Cargo uses all processors by itself, and the steps of `make test` build on one another.
 .NOTPARALLEL:
-.PHONY: help setup setup-tests lib install uninstall header docs lint test test-rust test-topologies test-c demo bench bench-cluster bench-streams soak soak-streams clean
+.PHONY: help setup setup-tests lib install uninstall header docs lint test test-rust test-topologies test-c demo bench bench-cluster bench-streams faults soak soak-streams clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -79,7 +79,13 @@ test: setup-tests lint ## everything: lint, Rust tests, C tests
 	wait $$library || { cat target/lib.log; exit 1; }
 	@$(MAKE) --no-print-directory test-c
 
-test-rust: setup ## the unit, integration and documentation tests
+# What the faults are tried on: another combination of topology, TLS and shared lines each time, and the same by the same
+# seed.
+REDKEEP_TEST_SEED ?= $(shell date +%s)
+export REDKEEP_TEST_SEED := $(REDKEEP_TEST_SEED)
+
+test-rust: setup ## the unit, integration and documentation tests (REDKEEP_TEST_SEED=)
+	@echo "REDKEEP_TEST_SEED=$$REDKEEP_TEST_SEED"
 	$(CARGO) test
 
 # On a cluster everything: it is the one that differs most. TLS and a sentinel change how a connection is made, and
@@ -95,7 +101,10 @@ test-c: setup-tests ## the C tests, plain, under valgrind and with AddressSaniti
 MINUTES ?= 2
 NEAR_MINUTES ?= 10
 
-soak: setup ## random calls under random faults (MINUTES=, REDKEEP_SOAK_SEED=), the near cache (NEAR_MINUTES=), the long tests
+faults: setup-tests ## every fault on every topology, with and without TLS and shared lines, long freezes and outages
+	REDKEEP_FAULTS=all $(CARGO) test --release --test faults -- --nocapture --test-threads=1
+
+soak: faults ## random calls under random faults (MINUTES=, REDKEEP_SOAK_SEED=), the near cache (NEAR_MINUTES=), the long tests
 	$(CARGO) test --release --test cluster --test sentinel -- --ignored --nocapture --test-threads=1
 	./tests/topologies.sh
 	REDKEEP_NEAR_MINUTES='$(NEAR_MINUTES)' $(CARGO) test --release --test near_coherence -- --exact nor_for_as_long_as_asked --nocapture

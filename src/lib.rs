@@ -83,6 +83,9 @@ pub use stream::{ChannelOptions, Consumer, Delivery, Message, Received, Sender, 
 /// The redis crate, whose types commands take and return.
 pub use redis;
 
+#[doc = include_str!("promises.md")]
+pub mod promises {}
+
 /// The README's programs are compiled and run with the documentation's own.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -1,0 +1,179 @@
+//! A system that refuses: no more descriptors, no more threads. That is an error, and over when the system gives again.
+
+use std::fs::File;
+use std::time::Duration;
+
+use redkeep::{ChannelOptions, Config, Error, ErrorKind, Manager, Outcome, Received};
+
+use super::case::{Baseline, Case, QUIET};
+use super::system::refuse_threads;
+use crate::support::{PATIENCE, Server, descriptors, wait_until};
+
+const TIME: Duration = Duration::from_secs(1);
+
+fn open(url: &str) -> redkeep::Result<Manager> {
+    Manager::open_config(&Config::new().url(url).command_timeout(TIME))
+}
+
+/// Takes every descriptor that there is.
+struct Exhausted {
+    before: libc::rlimit,
+    taken: Vec<File>,
+}
+
+impl Exhausted {
+    fn new() -> Exhausted {
+        let mut before = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        // SAFETY: plain system calls on a live struct, in a process of the test's own.
+        unsafe {
+            assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut before), 0);
+            let few = libc::rlimit {
+                rlim_cur: descriptors() as u64 + 8,
+                ..before
+            };
+            assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &few), 0);
+        }
+        let mut it = Exhausted {
+            before,
+            taken: Vec::new(),
+        };
+        it.take_all();
+        it
+    }
+
+    /// Also what was given back meanwhile.
+    fn take_all(&mut self) {
+        let all = std::iter::from_fn(|| File::open("/dev/null").ok());
+        self.taken.extend(all);
+    }
+}
+
+impl Drop for Exhausted {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &self.before) };
+    }
+}
+
+/// The system's fault, told as such; nothing was sent.
+fn refused(case: &Case, what: &str, error: &Error) {
+    if (error.kind(), error.outcome()) != (ErrorKind::System, Outcome::NotSent) {
+        case.mismatch(format!("{what}: {error:?}"));
+    }
+}
+
+#[test]
+fn without_descriptors_calls_fail_and_go_on_when_there_are_some() {
+    let name = "faults::limits::without_descriptors_calls_fail_and_go_on_when_there_are_some";
+    let Some(case) = Case::alone(name) else {
+        return;
+    };
+    let server = Server::start();
+    let before = Baseline::now();
+    for lines in [0, 2] {
+        let url = format!("{}?shared_lines={lines}", server.url());
+        let keep = open(&url).unwrap();
+        let subscriber = keep.subscriber();
+        keep.set("n", 0).unwrap();
+        for n in 0..10 {
+            let mut none_left = Exhausted::new();
+            // What is open goes on.
+            let get = || keep.get::<i64>("n");
+            assert_eq!(case.call("get", TIME, get).unwrap(), Some(n));
+            keep.disconnect();
+            none_left.take_all();
+            let incr = || keep.incr("n", 1);
+            refused(&case, "incr", &case.call("incr", TIME, incr).unwrap_err());
+            let lease = || keep.client().dedicated().map(drop);
+            refused(
+                &case,
+                "lease",
+                &case.call("lease", TIME, lease).unwrap_err(),
+            );
+            // On the connection that it has, or on none.
+            let add = || subscriber.add("news");
+            let added = case.call("subscribe", TIME, add);
+            assert!(n > 0 || added.is_err());
+            let ping = || open(&url)?.ping();
+            refused(&case, "open", &case.call("open", TIME, ping).unwrap_err());
+            let own = || Manager::open("embedded://").map(drop);
+            assert!(case.call("embedded", PATIENCE, own).is_err());
+            drop(none_left);
+            // It was not the server's fault, so it is not taken for one that is down.
+            assert_eq!(case.call("incr", TIME, incr).unwrap(), n + 1);
+            wait_until(PATIENCE, || subscriber.add("news").is_ok());
+            subscriber.remove("news").unwrap();
+        }
+        drop(subscriber);
+        keep.close(PATIENCE).unwrap();
+    }
+    before.is_back();
+    case.end(QUIET);
+}
+
+#[test]
+fn without_threads_what_needs_one_fails_and_works_when_there_are_some() {
+    let name = "faults::limits::without_threads_what_needs_one_fails_and_works_when_there_are_some";
+    let Some(case) = Case::alone(name) else {
+        return;
+    };
+    let server = Server::start();
+    let before = Baseline::now();
+    let refused = |what: &str, error: Error| {
+        if !matches!(error.kind(), ErrorKind::System | ErrorKind::Resolve) {
+            case.mismatch(format!("{what}: {error:?}"));
+        }
+    };
+    for lines in [0, 2] {
+        let url = format!("{}?shared_lines={lines}", server.url());
+        // Not even the first manager of the process can be had.
+        refuse_threads(true);
+        refused("open", case.call("open", TIME, || open(&url)).unwrap_err());
+        refuse_threads(false);
+        let keep = open(&url).unwrap();
+        for n in 0..10 {
+            refuse_threads(true);
+            // Calls need none.
+            let incr = || keep.incr("n", 1);
+            case.call("incr", TIME, incr).unwrap();
+            refused("open", case.call("open", TIME, || open(&url)).unwrap_err());
+            let lookup = || keep.add_node_pool(&format!("redis://hangs.example:{}", n + 1));
+            refused("lookup", case.call("lookup", TIME, lookup).unwrap_err());
+            let subscriber = keep.subscriber();
+            let add = || subscriber.add("news");
+            let added = case.call("subscribe", TIME, add);
+            if n == 0 {
+                refused("subscribe", added.unwrap_err());
+            }
+            let lock = keep.lock(&format!("held {lines} {n}"));
+            let held = case.call("lock", TIME, || lock.acquire(Duration::ZERO));
+            match held {
+                Ok(held) if n > 0 => drop(held),
+                Ok(_) => case.mismatch("a lock that is not renewed".to_owned()),
+                Err(error) => refused("lock", error),
+            }
+            let consumer = keep
+                .consumer("l")
+                .register_channel("orders", ChannelOptions::new())
+                .register_handler("orders", |_: &Received| Ok::<(), String>(()));
+            let start = || consumer.start_with(Duration::ZERO, Duration::from_millis(50));
+            refused("consumer", case.call("consumer", TIME, start).unwrap_err());
+            refuse_threads(false);
+
+            case.call("subscribe", TIME, add).unwrap();
+            drop(subscriber);
+            let held = case.call("lock", TIME, || lock.acquire(Duration::from_millis(500)));
+            // One whose renewal could not be started must not be left behind.
+            assert!(held.unwrap().release().unwrap());
+            start().unwrap();
+            consumer.stop(PATIENCE).unwrap();
+        }
+        keep.close(PATIENCE).unwrap();
+        server.ask::<()>(&["FLUSHALL"]);
+    }
+    before.is_back();
+    case.end(QUIET);
+}
