@@ -2,7 +2,7 @@
 
 use std::panic::PanicHookInfo;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use redkeep::Result;
@@ -103,21 +103,30 @@ impl Case {
         self.mismatches.lock().unwrap().push(text);
     }
 
-    /// What must have held all along. `margin` is what calls may take beyond their deadlines, if the machine lets them.
+    /// What must have held on this combination, before the next one begins.
     #[track_caller]
-    pub fn end(self, margin: Duration) {
-        let (late, what) = self.latest.into_inner().unwrap();
-        let allowed = self.pauses.beside(margin);
-        let mismatches = self.mismatches.into_inner().unwrap();
+    pub fn so_far(&self) {
+        let mismatches = self.mismatches.lock().unwrap();
         println!(
-            "{}: {} calls in {:.1} s, the latest {late:?} after its deadline (allowed {allowed:?}), {} mismatches",
-            self.name,
-            self.calls.into_inner(),
+            "{} calls in {:.1} s, {} mismatches",
+            self.calls.load(Relaxed),
             self.started.elapsed().as_secs_f64(),
-            mismatches.len(),
+            mismatches.len()
         );
         let some = &mismatches[..mismatches.len().min(10)];
         assert!(some.is_empty(), "seed {}: {some:#?}", self.seed);
+    }
+
+    /// What must have held all along. `margin` is what calls may take beyond their deadlines, if the machine lets them.
+    #[track_caller]
+    pub fn end(self, margin: Duration) {
+        self.so_far();
+        let (late, what) = self.latest.into_inner().unwrap();
+        let allowed = self.pauses.beside(margin);
+        println!(
+            "{}: the latest {late:?} after its deadline (allowed {allowed:?})",
+            self.name
+        );
         assert!(
             late <= allowed,
             "seed {}: {late:?} too late: {what}",
@@ -130,6 +139,15 @@ impl Case {
 fn on_purpose(info: &PanicHookInfo<'_>) -> bool {
     let text = info.payload().downcast_ref::<&str>();
     text.is_some_and(|text| text.contains("on purpose"))
+}
+
+/// Ends the threads of a scope that look at it, also when a check fails beside them.
+pub struct Ending<'a>(pub &'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
 }
 
 /// What the process had before: descriptors, and threads of redkeep's.

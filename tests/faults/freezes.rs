@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use redkeep::ErrorKind;
 
-use super::case::{BUSY, Baseline, Case, whole};
+use super::case::{BUSY, Baseline, Case, Ending, whole};
 use super::load::Load;
 use super::place::{Place, Shape};
 use crate::support::{PATIENCE, wait_until};
@@ -24,6 +24,7 @@ fn frozen_servers_hold_nobody_and_mix_nothing_up() {
     };
     for shape in Shape::chosen(&case) {
         freeze(&case, shape);
+        case.so_far();
     }
     case.end(BUSY);
 }
@@ -42,6 +43,7 @@ fn freeze(case: &Case, shape: Shape) {
     wait_until(PATIENCE, || keep.ping().is_ok());
     let (good, late, over) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
     let loads = thread::scope(|scope| {
+        let ending = Ending(&over);
         let running: Vec<_> = (0..THREADS)
             .map(|me| {
                 let mut load = Load::new(case, &keep, me, TIME);
@@ -72,7 +74,7 @@ fn freeze(case: &Case, shape: Shape) {
             place.nodes().iter().for_each(|node| node.thaw());
         }
         some_more();
-        over.store(true, Relaxed);
+        drop(ending);
         let ended = running.into_iter().map(|thread| thread.join());
         ended
             .map(|load| load.expect("no panic"))

@@ -23,6 +23,7 @@ fn a_black_hole_takes_one_deadline_whatever_the_length_and_nothing_is_sent_twice
     };
     for shape in Shape::chosen(&case) {
         swallow(&case, shape);
+        case.so_far();
     }
     case.end(QUIET);
 }
@@ -47,6 +48,7 @@ fn swallow(case: &Case, shape: Shape) {
         let config = config.command_timeout(TIME).connect_timeout(TIME);
         config.health_check_interval(Duration::from_millis(100))
     });
+    let mut strict = 0;
     for way in [Way::ToServer, Way::ToClient, Way::Both] {
         for length in LENGTHS {
             // Every node has a connection, so that it is this call which is swallowed and not a greeting.
@@ -79,8 +81,11 @@ fn swallow(case: &Case, shape: Shape) {
                 result.unwrap_err()
             };
             assert_eq!(error.kind(), ErrorKind::Timeout, "{what}: {error:?}");
-            if way == Way::ToClient {
-                // What was sent arrives, on a machine that is out of breath a little later.
+            // On a machine that is out of breath, not all of it may have been sent in time.
+            let all_sent = (outcomes.iter()).all(|outcome| *outcome == Some(Outcome::Unknown));
+            let answers_lost = way == Way::ToClient && all_sent;
+            if answers_lost {
+                strict += 1;
                 let all = |times: &HashMap<_, _>| tags.iter().all(|tag| times.contains_key(tag));
                 wait_until(PATIENCE, || all(&executed(&place)));
             }
@@ -88,11 +93,12 @@ fn swallow(case: &Case, shape: Shape) {
             let times = executed(&place);
             for (tag, outcome) in tags.iter().zip(&outcomes) {
                 let done = times.get(tag.as_str()).copied().unwrap_or(0);
-                let right = match (way, outcome) {
+                let right = match outcome {
                     // Only the answers were lost, so all of it was executed, and once.
-                    (Way::ToClient, outcome) => done == 1 && *outcome == Some(Outcome::Unknown),
-                    (_, Some(_)) => done == 0,
-                    (_, None) => false,
+                    Some(Outcome::Unknown) if answers_lost => done == 1,
+                    Some(Outcome::Unknown) if way == Way::ToClient => done <= 1,
+                    Some(_) => done == 0,
+                    None => false,
                 };
                 if !right {
                     let text =
@@ -102,6 +108,7 @@ fn swallow(case: &Case, shape: Shape) {
             }
         }
     }
+    assert!(strict > 0, "no machine is that slow");
     keep.close(PATIENCE).unwrap();
     drop(keep);
     before.is_back();

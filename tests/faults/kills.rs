@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::case::{BUSY, Baseline, Case, whole};
+use super::case::{BUSY, Baseline, Case, Ending, whole};
 use super::load::Load;
 use super::place::{Place, Shape};
 use crate::support::{PATIENCE, Pauses, key_in, wait_until};
@@ -22,6 +22,7 @@ fn a_server_that_is_killed_loses_no_acknowledged_write_and_is_found_again_at_onc
     };
     for shape in Shape::chosen(&case) {
         kill(&case, shape);
+        case.so_far();
     }
     case.end(BUSY);
 }
@@ -36,6 +37,7 @@ fn kill(case: &Case, shape: Shape) {
     let good: Vec<AtomicU64> = (0..THREADS).map(|_| AtomicU64::new(0)).collect();
     let mut slowest = Duration::ZERO;
     let loads = thread::scope(|scope| {
+        let ending = Ending(&over);
         let running: Vec<_> = (good.iter().enumerate())
             .map(|(me, good)| {
                 let mut load = Load::new(case, &keep, me as u64, TIME);
@@ -82,7 +84,7 @@ fn kill(case: &Case, shape: Shape) {
             slowest = slowest.max(took);
             all_more(counts(), 1);
         }
-        over.store(true, Relaxed);
+        drop(ending);
         let ended = running.into_iter().map(|thread| thread.join());
         ended
             .map(|load| load.expect("no panic"))

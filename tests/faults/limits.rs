@@ -9,7 +9,7 @@ use super::case::{Baseline, Case, QUIET};
 use super::system::refuse_threads;
 use crate::support::{PATIENCE, Server, descriptors, wait_until};
 
-const TIME: Duration = Duration::from_secs(1);
+const TIME: Duration = Duration::from_secs(5);
 
 fn open(url: &str) -> redkeep::Result<Manager> {
     Manager::open_config(&Config::new().url(url).command_timeout(TIME))
