@@ -162,6 +162,9 @@ impl Error {
         if let Some(end) = text.find(", with args beginning with:") {
             text.truncate(end);
         }
+        if text.trim().is_empty() {
+            "ERR the server refused it without saying why".clone_into(&mut text);
+        }
         let word = text.split(' ').next().unwrap_or("");
         let is_code = !word.is_empty() && word.bytes().all(|b| b.is_ascii_uppercase());
         let code = if is_code { word } else { "ERR" }.to_owned();
