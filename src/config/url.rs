@@ -354,6 +354,11 @@ fn read_path(pieces: &Pieces, url: &mut Url) -> Result<()> {
         Kind::One | Kind::Cluster => path,
         Kind::Sentinel => {
             let (master, db) = path.split_once('/').unwrap_or((path, ""));
+            if master.contains('@') {
+                return Err(wrong(
+                    "an '@' in the name of the primary is written %40, and a '/' in a user name or password %2F",
+                ));
+            }
             let master = decode(master)
                 .map_err(|why| wrong(format!("in the name of the primary, {why}")))?;
             url.master = (!master.is_empty()).then(|| master.into_owned());
