@@ -247,8 +247,15 @@ impl Flag {
     /// Up; whoever waits for it wakes.
     pub(crate) fn raise(&self) {
         let one = 1u64;
-        // SAFETY: the pointer is to eight live bytes. It fails only where the counter is full, and so is up.
-        unsafe { libc::write(self.0.as_raw_fd(), (&raw const one).cast(), 8) };
+        // Where it is interrupted, the flag is not up. It fails otherwise only where the counter is full, and so is up.
+        loop {
+            // SAFETY: the pointer is to eight live bytes.
+            let written = unsafe { libc::write(self.0.as_raw_fd(), (&raw const one).cast(), 8) };
+            let again = |error: io::Error| error.kind() == io::ErrorKind::Interrupted;
+            if !checked(written as isize).is_err_and(again) {
+                break;
+            }
+        }
     }
 
     /// Down.

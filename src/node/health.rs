@@ -1,6 +1,6 @@
 //! The health thread: all probes of all nodes in one poll(2), so that a slow node delays no other.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,7 +35,9 @@ impl Watch {
         if let Some(bell) = &*lock(&self.bell) {
             // A full pipe has enough rings in it already. Older versions of std raise SIGPIPE where nobody listens
             // any more.
-            let _ = sys::send(bell.as_fd(), &[1], Sleep::Never);
+            let ring = || sys::send(bell.as_fd(), &[1], Sleep::Never);
+            // One that was interrupted was not heard.
+            while ring().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {}
         }
     }
 }
