@@ -48,6 +48,8 @@ mod dispatch;
 mod error;
 mod ffi;
 mod fork;
+#[cfg(any(test, fuzzing))]
+mod fuzz;
 mod limiter;
 mod lock;
 mod manager;
@@ -85,6 +87,17 @@ pub use redis;
 
 #[doc = include_str!("promises.md")]
 pub mod promises {}
+
+/// What fuzz/ hands to libFuzzer.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod targets {
+    pub use crate::config::fuzz::urls;
+    pub use crate::manager::fuzz::lines;
+    pub use crate::stream::fuzz::streams;
+    pub use crate::topology::fuzz::topology;
+    pub use crate::transport::fuzz::replies;
+}
 
 /// The README's programs are compiled and run with the documentation's own.
 #[cfg(doctest)]

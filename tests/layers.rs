@@ -12,7 +12,7 @@ use scanner::text::{Word, words};
 /// From the bottom to the top. Rooms on one level do not know each other.
 const LEVELS: &[&[&str]] = &[
     &[
-        "config", "error", "clock", "fork", "worker", "stats", "sys", "tls",
+        "config", "error", "clock", "fork", "worker", "stats", "sys", "tls", "fuzz",
     ],
     &["transport"],
     &["node"],
@@ -30,7 +30,7 @@ const LEVELS: &[&[&str]] = &[
 const NEIGHBOURS: &[(&str, &str)] = &[("cache", "lock")];
 
 /// Rooms of the lowest level that all others of that level use.
-const FLOOR: &[&str] = &["error", "sys", "clock", "fork", "tls"];
+const FLOOR: &[&str] = &["error", "sys", "clock", "fork", "tls", "fuzz"];
 
 /// How far above `unsafe` its reason may stand.
 const REASON_WITHIN: usize = 8;

@@ -14,6 +14,8 @@ mod credentials;
 mod documentation;
 mod dsn;
 mod environment;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod mask;
 mod percent;
 mod property;

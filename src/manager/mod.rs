@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod command_table;
 mod embedded;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod health;
 mod status;
 

@@ -14,6 +14,8 @@ mod consumer;
 mod deadletter;
 mod desks;
 mod duty;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod groups;
 mod handle;
 mod inner;

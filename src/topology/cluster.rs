@@ -97,15 +97,15 @@ fn is_down(reply: &Reply) -> bool {
 
 /// A slot map as it came, checked.
 #[derive(Debug, PartialEq, Eq)]
-struct Draft {
+pub(super) struct Draft {
     /// A primary and its replicas.
-    shards: Vec<(Address, Vec<Address>)>,
+    pub(super) shards: Vec<(Address, Vec<Address>)>,
     /// First slot, last slot, shard.
-    slots: Vec<(u16, u16, usize)>,
+    pub(super) slots: Vec<(u16, u16, usize)>,
 }
 
 impl Draft {
-    fn read(reply: &Reply, by: &Address) -> Result<Draft> {
+    pub(super) fn read(reply: &Reply, by: &Address) -> Result<Draft> {
         let wrong = |kind, why: String| Error::new(kind, why).on_node(&by.to_string().into());
         let rows = reply.children(reply.root()).first();
         let rows = match rows {

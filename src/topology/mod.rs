@@ -7,6 +7,8 @@
 //! ```
 
 mod cluster;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod inquiry;
 mod map;
 mod scout;

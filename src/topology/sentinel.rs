@@ -32,10 +32,10 @@ pub(crate) struct Heard {
 
 /// One sentinel's word.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Word {
+pub(super) struct Word {
     by: String,
-    primary: Address,
-    replicas: Vec<Address>,
+    pub(super) primary: Address,
+    pub(super) replicas: Vec<Address>,
     /// Of two that differ, the later one counts.
     epoch: i64,
 }
@@ -143,7 +143,7 @@ impl Watchmen {
 }
 
 impl Word {
-    fn read(reply: &Reply, by: &Address, master: &str) -> Result<Word> {
+    pub(super) fn read(reply: &Reply, by: &Address, master: &str) -> Result<Word> {
         let wrong = |kind, why: String| Error::new(kind, why).on_node(&by.to_string().into());
         let answers = reply.children(reply.root());
         let Some(first) = answers.first() else {
@@ -168,7 +168,8 @@ impl Word {
         }
         let field = |of: &Entry, name: &str| field(reply, of, name);
         let address = |of: &Entry| {
-            let port = field(of, "port")?.parse().ok()?;
+            let port = field(of, "port")?.parse().ok();
+            let port = port.filter(|port| *port > 0)?;
             Address::tcp(&field(of, "ip")?, port)
         };
         let primary = address(first).ok_or_else(|| {

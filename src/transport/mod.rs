@@ -16,11 +16,13 @@ mod value;
 
 #[cfg(test)]
 mod batch;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod names;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod oracle;
 
 pub(crate) use connection::{Connection, Reached, unasked};

@@ -169,7 +169,7 @@ impl Nest {
     }
 
     /// How many bytes of memory it holds.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn reserved(&self) -> usize {
         self.stack.capacity() * size_of::<Entry>() + self.frames.capacity() * size_of::<Frame>()
     }

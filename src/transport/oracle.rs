@@ -13,6 +13,9 @@
 //!   word: a fault to the oracle; ours keeps it, for it is well formed.
 //! - More than 32 levels: the oracle goes to 100, recursing.
 
+// What makes replies is for the tests alone; libFuzzer makes its own.
+#![cfg_attr(not(test), allow(dead_code))]
+
 use redis::Value;
 
 use super::fault::{Fault, Limits};
@@ -278,12 +281,24 @@ impl Maker {
     }
 }
 
+/// A few replies and pushes.
+pub(super) fn several(seed: u64) -> (Rng, Vec<u8>) {
+    let mut maker = Maker::new(seed);
+    for _ in 0..1 + maker.rng.below(3) {
+        if maker.rng.below(4) == 0 {
+            maker.push();
+        }
+        maker.reply();
+    }
+    (maker.rng, maker.wire)
+}
+
 /// NaN is not equal to itself, but looks the same.
-fn same(a: &Value, b: &Value) -> bool {
+pub(super) fn same(a: &Value, b: &Value) -> bool {
     a == b || format!("{a:?}") == format!("{b:?}")
 }
 
-fn same_replies(a: &Outcome, b: &Outcome) -> bool {
+pub(super) fn same_replies(a: &Outcome, b: &Outcome) -> bool {
     let same = |(a, b): (&(Progress, Reply), &(Progress, Reply))| {
         a.0 == b.0 && a.1.root == b.1.root && a.1.entries == b.1.entries && a.1.bytes == b.1.bytes
     };

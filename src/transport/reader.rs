@@ -130,7 +130,7 @@ impl Reader {
     }
 
     /// How many bytes of memory it holds.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn reserved(&self) -> usize {
         self.buf.capacity() + self.nest.reserved()
     }
