@@ -3,66 +3,20 @@
 //! `Crew` is the pool of those that run users' handlers, and `Strand` keeps an order on it.
 
 mod crew;
+mod latch;
 mod strand;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fork::{self, lock};
+use crate::fork;
 use crate::sys;
 
 pub(crate) use crew::{Crew, Job, run};
+pub(crate) use latch::Latch;
 pub(crate) use strand::Strand;
-
-/// A door that opens once, and that can be waited for.
-#[derive(Default)]
-pub(crate) struct Latch {
-    open: AtomicBool,
-    lock: Mutex<()>,
-    opened: Condvar,
-}
-
-impl Latch {
-    pub(crate) fn open(&self) {
-        // Under the lock, or a waiter might look just before and fall asleep just after.
-        let _guard = lock(&self.lock);
-        self.open.store(true, Ordering::Release);
-        self.opened.notify_all();
-    }
-
-    pub(crate) fn is_open(&self) -> bool {
-        self.open.load(Ordering::Acquire)
-    }
-
-    /// Waits until the latch is open, at most until the deadline. True if it is open.
-    pub(crate) fn wait(&self, deadline: Deadline) -> bool {
-        let mut guard = lock(&self.lock);
-        while !self.is_open() {
-            let Some(left) = deadline.remaining() else {
-                return false;
-            };
-            guard = self
-                .opened
-                .wait_timeout(guard, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
-        true
-    }
-
-    pub(crate) fn wait_for_ever(&self) {
-        while !self.wait(Deadline::never()) {}
-    }
-
-    /// Sleeps for `time`, or until the latch opens. True if it is open.
-    pub(crate) fn sleep(&self, time: Duration) -> bool {
-        self.wait(Deadline::after(time))
-    }
-}
 
 /// Opens its latch when the thread ends, however it ends.
 struct Ended(Arc<Latch>);
