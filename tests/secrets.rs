@@ -3,60 +3,12 @@
 mod support;
 
 use std::fmt::Write;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use redkeep::{Config, Manager};
-use support::{CANARY_PASSWORD, PATIENCE, Peer, Server, wait_until};
-
-/// Everything that was logged, from any test of this file.
-static LINES: Mutex<String> = Mutex::new(String::new());
-
-struct Collector;
-
-impl log::Log for Collector {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        let mut lines = LINES.lock().unwrap_or_else(|e| e.into_inner());
-        let _ = writeln!(lines, "{} {}", record.target(), record.args());
-    }
-
-    fn flush(&self) {}
-}
-
-fn collect_logs() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
-        log::set_logger(&Collector).expect("no other logger");
-        log::set_max_level(log::LevelFilter::Trace);
-    });
-}
-
-fn logged() -> String {
-    LINES.lock().unwrap_or_else(|e| e.into_inner()).clone()
-}
-
-#[track_caller]
-fn is_clean(text: &str) {
-    assert!(!text.contains(CANARY_PASSWORD), "{text}");
-    // Nor percent-encoded, nor a good part of it.
-    assert!(!text.contains("canary-pass"), "{text}");
-    assert!(!text.contains("canary%2D"), "{text}");
-}
-
-/// An error with all of its causes, in every form.
-fn whole(error: &redkeep::Error) -> String {
-    let mut text = format!("{error} {error:?} {error:#?} {}", error.message());
-    let mut cause = std::error::Error::source(error);
-    while let Some(one) = cause {
-        let _ = write!(text, " {one} {one:?}");
-        cause = one.source();
-    }
-    text
-}
+use support::{
+    CANARY_PASSWORD, PATIENCE, Peer, Server, collect_logs, is_clean, logged, wait_until, whole,
+};
 
 /// Everything that a manager says of itself, after it was used.
 fn everything(keep: &Manager) -> String {
