@@ -28,7 +28,7 @@ BENCH := $(CURDIR)/target/bench-prefix
 .DEFAULT_GOAL := help
 # Cargo uses all processors by itself, and the steps of `make test` build on one another.
 .NOTPARALLEL:
-.PHONY: help setup setup-tests lib install uninstall header docs lint test test-rust test-topologies test-c demo bench bench-cluster bench-streams faults soak soak-streams clean
+.PHONY: help setup setup-tests lib install uninstall header docs lint test test-rust test-topologies test-c demo bench bench-cluster bench-streams faults soak soak-streams fuzz loom sanitize miri audit clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -135,6 +135,40 @@ bench-streams: ## streams beside hand-written hiredis loops (QUICK=1: a short ru
 
 soak-streams: setup ## streams while consumers and the server are killed, and ten million messages; takes long
 	$(CARGO) test --release --test streams_deaths --test streams_long --test streams_moves -- --include-ignored --nocapture --test-threads=1
+
+FUZZ := replies urls topology streams lines
+NIGHTLY ?= +nightly
+
+fuzz: setup-tests ## each target of fuzz/ and the sequences of C calls, MINUTES= each (by cargo-fuzz, where it is there)
+	@if cargo $(NIGHTLY) fuzz --version >/dev/null 2>&1; then \
+		for target in $(FUZZ); do \
+			cargo $(NIGHTLY) fuzz run "$$target" -- -max_total_time=$$(($(MINUTES) * 60)) || exit 1; \
+		done; \
+	else \
+		echo 'fuzz: without a nightly toolchain and cargo-fuzz (cargo install cargo-fuzz), inputs are made from seeds'; \
+		REDKEEP_FUZZ_SECONDS=$$(($(MINUTES) * 60)) $(CARGO) test --release --lib fuzz -- --nocapture --test-threads=1; \
+	fi
+	RK_TEST_SECONDS=120 RK_TEST_ALL=1 ./tests/c/run.sh sequences nth
+
+loom: ## the latch and the shared line in every order of their threads
+	cd loom && $(CARGO) test --release
+
+# The library is checked, and not the standard library, which is as it was shipped: to build that too takes rust-src.
+# ThreadSanitizer then sees none of its fences and locks, and reports what is in order; so it is not run.
+sanitize: setup ## the unit tests with AddressSanitizer in the library itself (a nightly toolchain)
+	RUSTFLAGS='-Zsanitizer=address -Cunsafe-allow-abi-mismatch=sanitizer' \
+		cargo $(NIGHTLY) test --lib --target $$(rustc -vV | sed -n 's/^host: //p') --target-dir target/asan
+
+miri: ## the units without sockets under Miri (rustup component add miri rust-src, nightly)
+	@cargo $(NIGHTLY) miri --version >/dev/null 2>&1 || { \
+		echo 'miri: it is missing; rustup toolchain install nightly --component miri,rust-src' >&2; exit 1; }
+	MIRIFLAGS=-Zmiri-disable-isolation REDKEEP_FUZZ_SECONDS=0 \
+		cargo $(NIGHTLY) miri test --lib -- transport::reply transport::encode config:: ffi::boundary ffi::reply \
+		worker::latch topology::slots topology::cluster near::shelf fuzz_replies fuzz_streams fuzz_topology
+
+audit: ## known faults of what is depended upon (cargo-audit, over the network)
+	@cargo audit --version >/dev/null 2>&1 || { echo 'audit: cargo install cargo-audit' >&2; exit 1; }
+	cargo audit --deny warnings
 
 clean: ## remove what was built
 	$(CARGO) clean

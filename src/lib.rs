@@ -82,6 +82,9 @@ pub use pubsub::{Event, Gap, HandlerResult, Overflow, Published, Subscriber, Sub
 pub use session::Sessions;
 pub use stream::{ChannelOptions, Consumer, Delivery, Message, Received, Sender, StartAt, Trim};
 
+#[doc = include_str!("security.md")]
+pub mod security {}
+
 /// The redis crate, whose types commands take and return.
 pub use redis;
 
