@@ -200,6 +200,13 @@ typedef struct rk_message rk_message;
  */
 typedef struct rk_consumer rk_consumer;
 
+/**
+ * A command, as the callbacks of rk_config_set_command_hook() see it. It lives as long as the callback runs.
+ *
+ * Thread safety: one thread at a time.
+ */
+typedef struct rk_call rk_call;
+
 /* ---- Status and errors --------------------------------------------------------------------------
  *
  * Every function that can fail returns an rk_status: RK_OK, a positive outcome, or a negative error. Whoever wants to
@@ -619,11 +626,12 @@ rk_status rk_manager_stop_cleanup(struct rk_manager *manager, rk_error **err);
  * What every pool of every node is doing at this moment, as JSON: {"health_checks", "cleanup", "topology", "nodes":
  * [{"address", "role", "slots": [[first, last]], "state", "version", "latency_ms", "last_error", "pools": [{"size",
  * "in_use", "idle", "waiting", "opened", "closed", "oldest_lease_ms"}], "lines": [{"open", "waiting", "batches",
- * "commands", "opened", "closed"}], "calls_by_pool"}], "master_name", "sentinels": [{"address", "primary", "error"}]}.
+ * "commands", "opened", "closed"}], "batch_ms", "pool_waits", "calls_by_pool"}], "master_name", "sentinels": [{"address", "primary", "error"}]}.
  * The topology is "standalone", "sentinel" or "cluster"; a role is "primary", "replica" or "independent" (added by
  * name); a state is "untried", "up", "down" or "closed". A line is a connection that all threads share
  * (property shared_lines): "waiting" counts commands that wait to be sent, "commands" those that went by it, in so
- * many "batches", each of them one write; "calls_by_pool" counts single commands that took a connection from a pool
+ * many "batches", each of them one write; "batch_ms" is how long one takes at present; "pool_waits" counts how long callers
+ * waited for a connection of a pool, as {"seconds", "buckets": [{"le", "count"}]}; "calls_by_pool" counts single commands that took a connection from a pool
  * instead. json may not be NULL.
  */
 rk_status rk_manager_fetch_pool_status(struct rk_manager *manager,
@@ -631,21 +639,19 @@ rk_status rk_manager_fetch_pool_status(struct rk_manager *manager,
                                        rk_error **err);
 
 /**
- * The manager's counts, as JSON: "version" (of redkeep), "enabled", "calls" (commands begun), "errors" (those that
- * ended with one), "timeouts" (those that ended at their deadline), "retries" (times a command was sent again),
- * "swallowed" (errors that became a neutral value inside a Rust program), "pools", as
- * rk_manager_fetch_pool_status() tells them, and "consumers": of each consumer that consumes in this process, what
- * rk_consumer_stats_json() tells, with a "lag" and a "pending" that are up to 5 s old. No server is asked. Fields are
- * added, never removed. json may not be NULL.
+ * What is known of the manager, as JSON: counts ("calls", "errors", "timeouts", "retries", "redirects", "slow",
+ * "swallowed", "lock_timeouts"), "lock_waits", "pools", as rk_manager_fetch_pool_status() tells them, "near", an array
+ * of its near caches, and "consumers", of those that consume in this process. The file stats/schema.md of the source
+ * says what each field means; fields are added, never removed. No server is asked. json may not be NULL.
  */
 rk_status rk_manager_stats_json(struct rk_manager *manager,
                                 rk_bytes *json,
                                 rk_error **err);
 
 /**
- * The manager's counts, and those of the consumers of this process together, as text for Prometheus, in its exposition
- * format: redkeep_calls_total and so on, and redkeep_stream_..., labelled by channel and group. No server is asked. text
- * may not be NULL.
+ * The same as text for Prometheus, in its exposition format, the consumers of this process together: redkeep_calls_total,
+ * redkeep_node, redkeep_pool_..., redkeep_line_..., redkeep_near_... and redkeep_stream_..., each with its meaning. No
+ * server is asked. text may not be NULL.
  */
 rk_status rk_manager_stats_prometheus(struct rk_manager *manager,
                                       rk_bytes *text,
@@ -2133,6 +2139,68 @@ rk_status rk_log_set_callback(int32_t level,
                                          void *userdata),
                               void *userdata,
                               void (*userdata_free)(void *userdata));
+
+/* ---- Tracing ------------------------------------------------------------------------------------
+ *
+ * Who wants to trace or measure commands is told of each of them, before and after.
+ */
+
+/**
+ * Has every command told to before, right before it is sent, and to after, when it is over; either may be NULL. What
+ * before returns, a span say, is handed to after. Managers opened with the configuration from then on do so. Another
+ * call sets others; both NULL: nobody is told any more.
+ *
+ * Both are called in the thread that makes the call: mostly one of the program's own; for what the library does by
+ * itself, such as renewing locks, one of the library's, and then a callback that dallies holds that up. Several
+ * threads may call them at the same time. They may call the library; what they call is not told. Told are single
+ * commands, pipelines (as one) and those on leased connections; not the reading of consumers and subscribers, nor
+ * health checks. Without a hook, none of this costs anything.
+ *
+ * userdata_free (NULL: none) is called with userdata exactly once: when the configuration is freed or has other
+ * callbacks, every manager that was opened with it is freed, and neither is running; or at once, if this call fails or
+ * both are NULL.
+ */
+rk_status rk_config_set_command_hook(rk_config *config,
+                                     void *(*before)(const struct rk_call *call, void *userdata),
+                                     void (*after)(const struct rk_call *call,
+                                                   void *span,
+                                                   void *userdata),
+                                     void *userdata,
+                                     void (*userdata_free)(void *userdata),
+                                     rk_error **err);
+
+/** The name of the command, in capitals; "PIPELINE" or "MULTI" where several are sent together. Never keys or values. */
+const char *rk_call_name(const struct rk_call *call);
+
+/** How many commands are sent: 1, or those of the pipeline. */
+size_t rk_call_commands(const struct rk_call *call);
+
+/**
+ * The node that it was sent to last, as "host:port" or the path of its socket. NULL before it is over, if it came to
+ * no node, and if it was sent to several at once.
+ */
+const char *rk_call_node(const struct rk_call *call);
+
+/**
+ * What the caller is told, which belongs to the call: do not free it. NULL before it is over, and if it succeeded.
+ * Errors among the replies of a pipeline are no error here.
+ */
+const rk_error *rk_call_error(const struct rk_call *call);
+
+/**
+ * How often it was sent, or tried to be; more than once after a retry or a redirection. 0 for a pipeline that went to
+ * several nodes at once.
+ */
+uint32_t rk_call_tries(const struct rk_call *call);
+
+/**
+ * How long it took, in microseconds. part NULL: as a whole. Otherwise the part of it that went to "wait" (for a
+ * connection, for its turn on a shared line, between two tries, and all that is none of the others), "connect",
+ * "write", "server" (from the last byte sent to the first received) or "read"; together they are the whole. 0 before
+ * it is over; -1 for another part.
+ */
+int64_t rk_call_microseconds(const struct rk_call *call,
+                             const char *part);
 
 #ifdef __cplusplus
 } /* extern "C" */

@@ -858,6 +858,17 @@ class config : public detail::handle<rk_config, rk_config_free> {
         return detail::call<void>(rk_config_set_credentials_provider, raw(), nullptr, nullptr, nullptr);
     }
 
+    /// Has every command told to before, a function (const redkeep::traced_call &) that returns something to be handed
+    /// to after, and to after, a function (that, const redkeep::traced_call &). Both are called in the thread that makes
+    /// the call, in several at the same time; what they throw is dropped. Managers opened from then on do so.
+    template <class Before, class After> returns<void> command_hook(Before &&before, After &&after);
+
+    /// Nobody is told any more.
+    returns<void> no_command_hook()
+    {
+        return detail::call<void>(rk_config_set_command_hook, raw(), nullptr, nullptr, nullptr, nullptr);
+    }
+
   private:
     static std::int32_t give(const credentials &valid, rk_bytes *username, rk_bytes *password, rk_error **err)
     {
@@ -874,6 +885,81 @@ class config : public detail::handle<rk_config, rk_config_free> {
         return valid ? give(*valid, username, password, err) : detail::settled(valid.error(), err);
     }
 };
+
+/// A command, as the functions of config::command_hook() see it, while they run.
+class traced_call {
+  public:
+    explicit traced_call(const rk_call *raw) noexcept : raw_(raw) {}
+
+    /// Its name, in capitals; PIPELINE or MULTI where several are sent together.
+    std::string_view name() const noexcept { return rk_call_name(raw_); }
+
+    /// How many commands are sent.
+    std::size_t commands() const noexcept { return rk_call_commands(raw_); }
+
+    /// The node that it was sent to last; none before it is over, or if it was none, or several.
+    std::optional<std::string_view> node() const noexcept
+    {
+        const char *node = rk_call_node(raw_);
+        return node ? std::optional<std::string_view>(node) : std::nullopt;
+    }
+
+    /// RK_OK, or the status of its error; and the text of that.
+    rk_status status() const noexcept { return rk_error_status(rk_call_error(raw_)); }
+    std::string_view message() const noexcept { return rk_error_message(rk_call_error(raw_)); }
+
+    /// How often it was sent.
+    std::uint32_t tries() const noexcept { return rk_call_tries(raw_); }
+
+    /// How long it took, as a whole, or its "wait", "connect", "write", "server" or "read".
+    std::chrono::microseconds time(const char *part = nullptr) const noexcept
+    {
+        return std::chrono::microseconds(rk_call_microseconds(raw_, part));
+    }
+
+  private:
+    const rk_call *raw_;
+};
+
+namespace detail {
+
+/* The two functions of a hook, and how a span passes between them. */
+template <class Before, class After> struct hook {
+    using span = std::decay_t<std::invoke_result_t<Before &, const traced_call &>>;
+
+    Before before;
+    After after;
+
+    static void *begin(const rk_call *raw, void *userdata)
+    {
+        std::unique_ptr<span> made;
+        guarded(nullptr, RK_ERR_INTERNAL, nullptr, [&] {
+            made.reset(new span(kept<hook>::at(userdata).function.before(traced_call(raw))));
+            return 0;
+        });
+        return made.release();
+    }
+
+    static void finish(const rk_call *raw, void *made, void *userdata)
+    {
+        const std::unique_ptr<span> own(static_cast<span *>(made));
+        if (own)
+            guarded(nullptr, RK_ERR_INTERNAL, nullptr, [&] {
+                kept<hook>::at(userdata).function.after(std::move(*own), traced_call(raw));
+                return 0;
+            });
+    }
+};
+
+} // namespace detail
+
+template <class Before, class After> returns<void> config::command_hook(Before &&before, After &&after)
+{
+    using both = detail::hook<std::decay_t<Before>, std::decay_t<After>>;
+    using own = detail::kept<both>;
+    return detail::hand_over(own::make(both{std::forward<Before>(before), std::forward<After>(after)}),
+                             rk_config_set_command_hook, raw(), &both::begin, &both::finish);
+}
 
 /// For how long a value is to be set, and under which condition: redkeep::set_options().ex(1h).nx(). Options that
 /// exclude each other, and times below 1, are told by the command that is given them.

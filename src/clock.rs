@@ -1,9 +1,15 @@
 //! Deadlines. Durations come in from the caller once; what is handed down is the moment at which it all ends.
 
+mod limit;
+pub(crate) mod times;
+
 use std::ops::{Add, AddAssign};
 use std::time::Duration;
 
 use crate::sys;
+
+pub(crate) use limit::{Limit, tell};
+pub use times::CommandTimes;
 
 /// A moment of this machine's monotonic clock, in nanoseconds. std's Instant keeps seconds and nanoseconds apart, which
 /// makes each sum and each difference of two as dear as reading the clock itself; a GET has half a dozen of them.

@@ -69,7 +69,8 @@ pub use cache::{Cache, Operator};
 pub use client::{
     Client, Lease, Lenient, Pipeline, Replies, Scan, Script, SetOptions, Transaction,
 };
-pub use config::{Config, Credentials, ReadFrom};
+pub use clock::CommandTimes;
+pub use config::{CommandEnd, CommandStart, Config, Credentials, ReadFrom};
 pub use error::{Error, ErrorKind, Outcome, Result};
 pub use limiter::{Limiter, Verdict};
 pub use lock::{Held, Lock, Redlock, RedlockHeld};
@@ -80,6 +81,7 @@ pub use manager::{
 pub use near::{NearCache, NearStats};
 pub use pubsub::{Event, Gap, HandlerResult, Overflow, Published, Subscriber, SubscriberStats};
 pub use session::Sessions;
+pub use stats::Histogram;
 pub use stream::{ChannelOptions, Consumer, Delivery, Message, Received, Sender, StartAt, Trim};
 
 #[doc = include_str!("security.md")]

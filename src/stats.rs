@@ -1,6 +1,7 @@
 //! What is counted, and how features add what they count to the statistics of their manager.
 
 mod exposition;
+mod histogram;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -8,11 +9,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::clock::Moment;
+use crate::clock::{Limit, Moment};
 use crate::error::{Error, ErrorKind};
 use crate::fork::lock;
 
 pub(crate) use exposition::{Alike, Exposition, labels};
+pub use histogram::Histogram;
+pub(crate) use histogram::{Buckets, Times, bucket};
 
 /// A number that only grows.
 #[derive(Default)]
@@ -39,6 +42,15 @@ pub(crate) struct Counters {
     pub(crate) timeouts: Counter,
     /// Times a command was sent again.
     pub(crate) retries: Counter,
+    /// Times an answer sent a command to another node.
+    pub(crate) redirects: Counter,
+    /// Calls that took longer than the property `slow_call`.
+    pub(crate) slow: Counter,
+    pub(crate) slow_limit: Limit,
+    /// How long locks were waited for.
+    pub(crate) lock_waits: Times,
+    /// Locks that were not to be had within the wait.
+    pub(crate) lock_timeouts: Counter,
     /// Errors that the caller did not see: the lenient view's, and those of features that go on without Redis.
     pub(crate) swallowed: Counter,
     told: Mutex<Option<Moment>>,
@@ -46,7 +58,7 @@ pub(crate) struct Counters {
 
 /// Something that counts for itself. It answers from what it knows, and asks no server.
 pub(crate) trait Reporter: Send + Sync {
-    /// An element of the array of consumers in the manager's statistics.
+    /// An element of the array of its kind in the manager's statistics.
     fn as_json(&self) -> Value;
     fn expose(&self, to: &mut Exposition);
 }

@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -862,6 +862,46 @@ fn in_time<T>(call: impl FnOnce() -> T) -> T {
     let took = started.elapsed();
     assert!(took < Duration::from_millis(850), "{took:?}");
     result
+}
+
+#[test]
+fn redirections_are_counted_and_each_is_a_try() {
+    // The second answer is the right one.
+    let times = Arc::new(AtomicUsize::new(0));
+    let count = times.clone();
+    let peer = liar(
+        |port| format!("*1\r\n{}", row(0, 16383, "", port)),
+        move |port| match count.fetch_add(1, Ordering::Relaxed) % 2 {
+            0 => format!("-MOVED 12182 127.0.0.1:{port}\r\n"),
+            _ => "$2\r\nhi\r\n".into(),
+        },
+    );
+    let tries = Arc::new(AtomicUsize::new(0));
+    let told = tries.clone();
+    let config = Config::new()
+        .url(format!("redis+cluster://{}", peer.address()))
+        .command_hook(
+            |_| (),
+            move |(), end| {
+                told.fetch_add(end.tries as usize, Ordering::Relaxed);
+            },
+        );
+    let keep = Manager::open_config(&config).unwrap();
+    assert_eq!(keep.get::<String>("foo").unwrap().as_deref(), Some("hi"));
+    let mut pipe = keep.pipeline();
+    pipe.command(("GET", "foo")).unwrap();
+    let (value,): (String,) = pipe.query().unwrap();
+    assert_eq!(value, "hi");
+    let stats = keep.stats();
+    assert_eq!(
+        (&stats["redirects"], &stats["retries"]),
+        (&2.into(), &2.into())
+    );
+    assert_eq!(
+        tries.load(Ordering::Relaxed),
+        2,
+        "a pipeline that is taken apart counts none"
+    );
 }
 
 #[test]

@@ -13,10 +13,11 @@ use crate::client::{
 };
 use crate::clock::Deadline;
 use crate::config::Endpoint;
-use crate::dispatch::{self, Answers, Mute};
+use crate::dispatch::{self, Answers, Dispatch, Mute, Sent};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork;
 use crate::node::{Held, Node};
+use crate::stats::Counters;
 use crate::transport::{Entry, Reply};
 
 /// A connection taken out of a node's pool. Commands on it go to that node, in order, one after the other, and may
@@ -48,11 +49,18 @@ pub struct Lease {
     listening: Option<Box<Listening>>,
     /// Which replies the server leaves out.
     mute: Mute,
+    /// Where its calls are counted.
+    counters: Arc<Counters>,
 }
 
 impl Lease {
     /// Waits for `wait` at most; with none, takes what is free, and may only open it.
-    pub(crate) fn take(node: Arc<Node>, wait: Duration, timeout: Duration) -> Result<Lease> {
+    pub(crate) fn take(
+        dispatch: &Dispatch,
+        node: Arc<Node>,
+        wait: Duration,
+        timeout: Duration,
+    ) -> Result<Lease> {
         let deadline = Deadline::after(wait);
         let mut held = Held::take(node, deadline)?;
         held.open(match wait.is_zero() {
@@ -69,6 +77,7 @@ impl Lease {
             lost: false,
             listening: None,
             mute: Mute::None,
+            counters: dispatch.leased.clone(),
         })
     }
 
@@ -153,8 +162,17 @@ impl Lease {
             &mut self.lost,
         );
         let atomic = load.is_atomic();
+        let (counters, node) = (&self.counters, held.node().clone());
         let result = load.run(self.timeout, |batch, _, replies, reached| {
-            let result = held.call_many_open(batch, replies, reached);
+            let sent = Sent {
+                bytes: batch.bytes,
+                commands: batch.count,
+                atomic: batch.atomic,
+                apart: false,
+            };
+            let result = counted(counters, &node, sent, || {
+                held.call_many_open(batch, replies, reached)
+            });
             own_writes::tell(&held.node().witnesses, batch.bytes);
             result.inspect_err(|_| *lost = true)
         });
@@ -266,17 +284,28 @@ impl Lease {
         }
         self.changed |= reading.stateful;
         let time = within.unwrap_or_else(|| patience(self.timeout, &reading));
-        let sent = self.send(packed, answers, reply, Deadline::after(time));
+        let deadline = Deadline::after(time);
+        let sent = Sent {
+            bytes: packed,
+            commands: 1,
+            atomic: false,
+            apart: reading.blocks.is_some(),
+        };
+        let (counters, node) = (self.counters.clone(), self.node_itself());
+        let mut lost = false;
+        let result = counted(&counters, &node, sent, || {
+            (self.send(packed, answers, reply, deadline)).inspect_err(|_| lost = true)?;
+            match reply.error_text() {
+                None => Ok(()),
+                Some(text) => Err(dispatch::refused(text, reading.class).on_node(&node.name)),
+            }
+        });
+        self.lost |= lost;
         let witnesses = &self.held().node().witnesses;
         own_writes::tell(witnesses, packed);
         own_writes::tell_of_exec(witnesses, &args);
-        sent.inspect_err(|_| self.lost = true)?;
-        match reply.error_text() {
-            None => read(reply),
-            Some(text) => {
-                Err(dispatch::refused(text, reading.class).on_node(&self.held().node().name))
-            }
-        }
+        result?;
+        read(reply)
     }
 }
 
@@ -322,6 +351,32 @@ impl Lease {
         }
         Ok(())
     }
+}
+
+/// Counts a call on a connection that is leased, and tells who watches.
+fn counted(
+    counters: &Counters,
+    node: &Arc<Node>,
+    sent: Sent<'_>,
+    call: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    counters.calls.add();
+    let settings = &node.dialer.settings;
+    let result = match settings.watch() {
+        false => call(),
+        true => dispatch::watched(
+            settings,
+            counters,
+            sent,
+            |way| {
+                way.node = Some(node.name.clone());
+                way.tries = 1;
+                call()
+            },
+            |result| result.as_ref().err(),
+        ),
+    };
+    result.inspect_err(|error| counters.failed(error))
 }
 
 impl Drop for Lease {

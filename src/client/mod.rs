@@ -233,9 +233,10 @@ impl Client {
     pub(crate) fn dedicated_for(&self, key: Option<&[u8]>, time: Duration) -> Result<Lease> {
         let deadline = Deadline::after(time);
         let timeout = self.timeout()?;
-        self.dispatch()?.of_primary(key, deadline, |node| {
+        let dispatch = self.dispatch()?;
+        dispatch.of_primary(key, deadline, |node| {
             let left = deadline.remaining().unwrap_or_default();
-            Lease::take(node, left, timeout)
+            Lease::take(dispatch, node, left, timeout)
         })
     }
 

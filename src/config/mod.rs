@@ -16,6 +16,7 @@ mod dsn;
 mod environment;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod hook;
 mod mask;
 mod percent;
 mod property;
@@ -32,6 +33,7 @@ mod value;
 pub(crate) use address::{Address, Endpoint};
 pub use credentials::Credentials;
 pub(crate) use credentials::Provider;
+pub use hook::{CommandEnd, CommandStart};
 pub use property::Config;
 pub(crate) use secret::Secret;
 pub(crate) use setting::Setting;
@@ -216,6 +218,9 @@ impl fmt::Debug for Config {
         }
         if let Some(provider) = &self.credentials_provider {
             out.field("credentials_provider", provider);
+        }
+        if let Some(hook) = &self.command_hook {
+            out.field("command_hook", hook);
         }
         out.finish()
     }

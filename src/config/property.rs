@@ -2,6 +2,7 @@
 //! get by name, the environment, the parameters of urls, and the documentation.
 
 use super::credentials::Provider;
+use super::hook::Hook;
 use super::rule::Rule;
 use super::value::{ReadFrom, Value};
 use serde_json::Value as Json;
@@ -105,8 +106,9 @@ macro_rules! properties {
         #[derive(Clone, Default)]
         pub struct Config {
             $(pub(super) $name: Option<$held>,)*
-            /// The one thing that is no text.
+            /// What is no text.
             pub(super) credentials_provider: Option<Provider>,
+            pub(super) command_hook: Option<Hook>,
         }
 
         /// The builder: one method for each property.
@@ -128,6 +130,7 @@ macro_rules! properties {
                 Config {
                     $($name: self.$name.or(base.$name),)*
                     credentials_provider: self.credentials_provider.or(base.credentials_provider),
+                    command_hook: self.command_hook.or(base.command_hook),
                 }
             }
         }
@@ -344,6 +347,14 @@ properties! {
     lease_warning: Duration, set by Duration {
         takes: Rule::TimeOrOff(MILLISECOND, YEAR),
         default: "60s",
+    }
+
+    /// Commands that take longer are told in the log, as warnings: their names, their nodes, and how long they waited,
+    /// connected, wrote, waited for the server and read; ten lines in ten seconds at most. Those that block in the server
+    /// by their own wish are not. 0: none is, and nothing is measured.
+    slow_call: Duration, set by Duration {
+        takes: Rule::TimeOrOff(MILLISECOND, DAY),
+        default: "off",
     }
 
     /// How many threads run background work and the handlers of messages.

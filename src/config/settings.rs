@@ -1,6 +1,7 @@
 //! Every knob, checked, with its default where it was not set: what the rest of the crate reads.
 
 use super::credentials::Provider;
+use super::hook::Hook;
 use super::property::Config;
 use super::value::ReadFrom;
 use crate::error::{Error, ErrorKind, Result};
@@ -26,6 +27,8 @@ pub(crate) struct Settings {
     pub max_idle_time: Option<Duration>,
     pub max_lifetime: Option<Duration>,
     pub lease_warning: Option<Duration>,
+    pub slow_call: Option<Duration>,
+    pub command_hook: Option<Hook>,
     pub workers: usize,
     pub read_from: ReadFrom,
     /// 2 or 3.
@@ -63,6 +66,8 @@ impl Settings {
             max_idle_time: on(all.max_idle_time),
             max_lifetime: on(all.max_lifetime),
             lease_warning: on(all.lease_warning),
+            slow_call: on(all.slow_call),
+            command_hook: all.command_hook,
             workers: needed(all.workers, "workers")?,
             read_from: needed(all.read_from, "read_from")?,
             protocol: needed(all.protocol, "protocol")?,
@@ -82,6 +87,11 @@ impl Settings {
 }
 
 impl Settings {
+    /// Whether anybody wants to know how long calls take.
+    pub(crate) fn watch(&self) -> bool {
+        self.slow_call.is_some() || self.command_hook.is_some()
+    }
+
     /// Reads the files that are named, for the first time.
     pub(crate) fn open(&self) -> Result<()> {
         self.tls.open()?;

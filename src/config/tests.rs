@@ -145,6 +145,7 @@ fn table() -> Vec<Row<'static>> {
         ("max_idle_time", Some("300s"), OFF, BAD_TIMES),
         ("max_lifetime", Some("off"), OFF, BAD_TIMES),
         ("lease_warning", Some("60s"), OFF, BAD_TIMES),
+        ("slow_call", Some("off"), OFF, BAD_TIMES),
         ("workers", Some("2"), &[("256", "256")], &["0", "257"]),
         (
             "read_from",
@@ -373,6 +374,7 @@ fn the_builder_and_the_names_say_the_same() {
         .max_idle_time(Duration::from_secs(4))
         .max_lifetime(Duration::from_secs(5))
         .lease_warning(Duration::from_secs(7))
+        .slow_call(Duration::from_secs(8))
         .workers(6)
         .read_from(ReadFrom::Nearest)
         .protocol(2)
@@ -431,6 +433,7 @@ fn settings_have_the_defaults() {
     assert_eq!(settings.max_idle_time, Some(Duration::from_secs(300)));
     assert_eq!(settings.max_lifetime, None);
     assert_eq!(settings.lease_warning, Some(Duration::from_secs(60)));
+    assert_eq!(settings.slow_call, None);
     assert_eq!(settings.read_from, ReadFrom::Primary);
     assert_eq!(settings.max_reply_bytes, 512 << 20);
     assert_eq!(settings.client_name, "redkeep");

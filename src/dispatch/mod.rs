@@ -8,6 +8,7 @@ mod request;
 mod scatter;
 mod table;
 mod threads;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,7 @@ pub(crate) use scatter::{Fate, Part};
 pub(crate) use table::blocks;
 pub(crate) use table::{Answers, Join, Mute, Reading, answers, join, keys, read};
 pub(crate) use threads::Threads;
+pub(crate) use watch::{Sent, Way, watched};
 
 /// The pause before the first repetition; it doubles from there to `LONGEST`.
 const FIRST_PAUSE: Duration = Duration::from_millis(4);
@@ -39,11 +41,16 @@ const REDIRECTS: u32 = 5;
 pub(crate) struct Dispatch {
     pub(crate) topology: Topology,
     pub(crate) counters: Counters,
-    pub(crate) reporters: Reporters,
+    /// Those of calls on leased connections, which know nothing of all this.
+    pub(crate) leased: Arc<Counters>,
+    pub(crate) consumers: Reporters,
+    pub(crate) near_caches: Reporters,
     /// The threads that run users' handlers.
     pub(crate) crew: Arc<Crew>,
     settings: Arc<Settings>,
     knowledge: Knowledge,
+    /// Whether anybody watches the calls.
+    watched: bool,
 }
 
 impl Drop for Dispatch {
@@ -81,7 +88,10 @@ impl Dispatch {
         let dispatch = Dispatch {
             topology,
             counters: Counters::default(),
-            reporters: Reporters::default(),
+            leased: Arc::default(),
+            consumers: Reporters::default(),
+            near_caches: Reporters::default(),
+            watched: settings.watch(),
             crew: Arc::new(Crew::new(settings.workers)),
             settings,
             knowledge: Knowledge::default(),
@@ -122,7 +132,14 @@ impl Dispatch {
 
     fn call_by(&self, route: Route<'_>, request: &Request<'_>, reply: &mut Reply) -> Result<()> {
         let mut tries = 0;
-        self.counted(request.class, request.deadline, route, |node, asking| {
+        let sent = Sent {
+            bytes: request.bytes,
+            commands: 1,
+            atomic: false,
+            apart: request.apart,
+        };
+        let (class, by) = (request.class, request.deadline);
+        self.counted(sent, class, by, route, |node, asking| {
             let company = match tries {
                 _ if request.apart => Company::Never,
                 0 | 1 => Company::Welcome,
@@ -151,7 +168,8 @@ impl Dispatch {
             true => Route::Primary(key),
             false => Route::Key(key),
         };
-        self.counted(class, batch.deadline, route, |node, asking| {
+        let (sent, by) = (sent_as(batch), batch.deadline);
+        self.counted(sent, class, by, route, |node, asking| {
             let sent = match asking {
                 false => node.call_many(batch, replies, reached),
                 true => ask_many(node, batch, replies, reached),
@@ -178,7 +196,8 @@ impl Dispatch {
         replies: &mut Reply,
     ) -> Result<()> {
         let mut reached = Reached::default();
-        self.counted(Class::Read, batch.deadline, Route::Node(node), |node, _| {
+        let (sent, by) = (sent_as(batch), batch.deadline);
+        self.counted(sent, Class::Read, by, Route::Node(node), |node, _| {
             node.call_many(batch, replies, &mut reached)?;
             match refused_whole(replies, false, false) {
                 None => Ok(()),
@@ -189,12 +208,48 @@ impl Dispatch {
 
     fn counted(
         &self,
+        sent: Sent<'_>,
         class: Class,
         deadline: Deadline,
         route: Route<'_>,
         mut attempt: impl FnMut(&Node, bool) -> Result<()>,
     ) -> Result<()> {
         self.counters.calls.add();
+        match self.watched {
+            false => self.settled(class, deadline, route, attempt),
+            true => self.counted_watched(sent, class, deadline, route, &mut attempt),
+        }
+    }
+
+    /// The same, for who watches.
+    #[cold]
+    fn counted_watched(
+        &self,
+        sent: Sent<'_>,
+        class: Class,
+        deadline: Deadline,
+        route: Route<'_>,
+        attempt: &mut dyn FnMut(&Node, bool) -> Result<()>,
+    ) -> Result<()> {
+        let call = |way: &mut Way| {
+            self.settled(class, deadline, route, |node, asking| {
+                way.node = Some(node.name.clone());
+                way.tries += 1;
+                attempt(node, asking)
+            })
+        };
+        watched(&self.settings, &self.counters, sent, call, |result| {
+            result.as_ref().err()
+        })
+    }
+
+    fn settled(
+        &self,
+        class: Class,
+        deadline: Deadline,
+        route: Route<'_>,
+        mut attempt: impl FnMut(&Node, bool) -> Result<()>,
+    ) -> Result<()> {
         let errand = Errand {
             class,
             deadline,
@@ -270,6 +325,7 @@ impl Dispatch {
                 sent_to = Some((to, error.code() == Some("ASK")));
                 before = Some(error);
                 self.counters.retries.add();
+                self.counters.redirects.add();
                 continue;
             }
             match self.verdict(&error, class) {
@@ -452,6 +508,15 @@ struct Errand<'a> {
     class: Class,
     deadline: Deadline,
     route: Route<'a>,
+}
+
+fn sent_as<'a>(batch: &Batch<'a>) -> Sent<'a> {
+    Sent {
+        bytes: batch.bytes,
+        commands: batch.count,
+        atomic: batch.atomic,
+        apart: false,
+    }
 }
 
 /// By what a command finds its node.

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::bounded;
 
-use crate::clock::{self, Deadline, Moment};
+use crate::clock::{self, CommandTimes, Deadline, Moment, times};
 use crate::dispatch::{
-    Class, Dispatch, FIRST_PAUSE, LONGEST_PAUSE, REDIRECTS, Verdict, endless, refused,
+    Class, Dispatch, FIRST_PAUSE, LONGEST_PAUSE, REDIRECTS, Sent, Verdict, Way, endless, refused,
+    watched,
 };
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::fork::lock;
@@ -65,6 +66,7 @@ struct Return {
     reply: Reply,
     reached: Reached,
     result: Result<()>,
+    times: CommandTimes,
 }
 
 impl Dispatch {
@@ -76,6 +78,27 @@ impl Dispatch {
         deadline: Deadline,
     ) -> (Vec<Fate>, Vec<Reply>) {
         self.counters.calls.add();
+        if !self.watched {
+            return self.scatter_all(parts, started, deadline);
+        }
+        let sent = Sent {
+            bytes: parts.first().map_or(&[], |part| part.bytes),
+            commands: parts.len(),
+            atomic: false,
+            apart: false,
+        };
+        let call = |_: &mut Way| self.scatter_all(parts, started, deadline);
+        watched(&self.settings, &self.counters, sent, call, |(fates, _)| {
+            fates.iter().find_map(Fate::error)
+        })
+    }
+
+    fn scatter_all(
+        &self,
+        parts: &[Part<'_>],
+        started: Moment,
+        deadline: Deadline,
+    ) -> (Vec<Fate>, Vec<Reply>) {
         let mut fates: Vec<Option<Fate>> = parts.iter().map(|_| None).collect();
         let mut replies = Vec::new();
         let mut waiting: Vec<Traveller> = (0..parts.len()).map(Traveller::new).collect();
@@ -83,7 +106,12 @@ impl Dispatch {
         while !waiting.is_empty() {
             let groups = self.group(parts, std::mem::take(&mut waiting), deadline, &mut fates);
             let mut rest = false;
-            for back in side_by_side(groups, started, deadline) {
+            let all = side_by_side(groups, started, deadline);
+            // They went at the same time: the one that took the longest is what was waited for.
+            if let Some(back) = all.iter().max_by_key(|back| back.times.busy()) {
+                times::note(back.times);
+            }
+            for back in all {
                 let number = replies.len();
                 rest |= self.sort_out(parts, &back, number, &mut fates, |t| waiting.push(t));
                 replies.push(back.reply);
@@ -235,6 +263,7 @@ impl Dispatch {
         }
         if let Some(to) = self.redirected(node, error, route)? {
             traveller.redirects += 1;
+            self.counters.redirects.add();
             if traveller.redirects > REDIRECTS {
                 return Err(endless(error.clone()));
             }
@@ -350,12 +379,14 @@ impl Group {
             started,
             deadline,
         };
-        let result = self.node.call_many(&batch, &mut reply, &mut reached);
+        let node = &self.node;
+        let (result, times) = times::watch(|| node.call_many(&batch, &mut reply, &mut reached));
         Return {
             group: self,
             reply,
             reached,
             result,
+            times,
         }
     }
 }

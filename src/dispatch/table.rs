@@ -201,7 +201,6 @@ pub(crate) fn join(name: &[u8]) -> Option<(Join, usize)> {
 }
 
 /// Whether a command of this name may block.
-#[cfg(test)]
 pub(crate) fn blocks(name: &[u8]) -> bool {
     look_up(name).is_some_and(|entry| matches!(entry.way, Way::Blocks(_)))
 }

@@ -352,11 +352,12 @@ pub unsafe extern "C" fn rk_manager_stop_cleanup(
 /// What every pool of every node is doing at this moment, as JSON: {"health_checks", "cleanup", "topology", "nodes":
 /// [{"address", "role", "slots": [[first, last]], "state", "version", "latency_ms", "last_error", "pools": [{"size",
 /// "in_use", "idle", "waiting", "opened", "closed", "oldest_lease_ms"}], "lines": [{"open", "waiting", "batches",
-/// "commands", "opened", "closed"}], "calls_by_pool"}], "master_name", "sentinels": [{"address", "primary", "error"}]}.
+/// "commands", "opened", "closed"}], "batch_ms", "pool_waits", "calls_by_pool"}], "master_name", "sentinels": [{"address", "primary", "error"}]}.
 /// The topology is "standalone", "sentinel" or "cluster"; a role is "primary", "replica" or "independent" (added by
 /// name); a state is "untried", "up", "down" or "closed". A line is a connection that all threads share
 /// (property shared_lines): "waiting" counts commands that wait to be sent, "commands" those that went by it, in so
-/// many "batches", each of them one write; "calls_by_pool" counts single commands that took a connection from a pool
+/// many "batches", each of them one write; "batch_ms" is how long one takes at present; "pool_waits" counts how long callers
+/// waited for a connection of a pool, as {"seconds", "buckets": [{"le", "count"}]}; "calls_by_pool" counts single commands that took a connection from a pool
 /// instead. json may not be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rk_manager_fetch_pool_status(
@@ -375,12 +376,10 @@ pub unsafe extern "C" fn rk_manager_fetch_pool_status(
     })
 }
 
-/// The manager's counts, as JSON: "version" (of redkeep), "enabled", "calls" (commands begun), "errors" (those that
-/// ended with one), "timeouts" (those that ended at their deadline), "retries" (times a command was sent again),
-/// "swallowed" (errors that became a neutral value inside a Rust program), "pools", as
-/// rk_manager_fetch_pool_status() tells them, and "consumers": of each consumer that consumes in this process, what
-/// rk_consumer_stats_json() tells, with a "lag" and a "pending" that are up to 5 s old. No server is asked. Fields are
-/// added, never removed. json may not be NULL.
+/// What is known of the manager, as JSON: counts ("calls", "errors", "timeouts", "retries", "redirects", "slow",
+/// "swallowed", "lock_timeouts"), "lock_waits", "pools", as rk_manager_fetch_pool_status() tells them, "near", an array
+/// of its near caches, and "consumers", of those that consume in this process. The file stats/schema.md of the source
+/// says what each field means; fields are added, never removed. No server is asked. json may not be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rk_manager_stats_json(
     manager: *mut rk_manager,
@@ -398,9 +397,9 @@ pub unsafe extern "C" fn rk_manager_stats_json(
     })
 }
 
-/// The manager's counts, and those of the consumers of this process together, as text for Prometheus, in its exposition
-/// format: redkeep_calls_total and so on, and redkeep_stream_..., labelled by channel and group. No server is asked. text
-/// may not be NULL.
+/// The same as text for Prometheus, in its exposition format, the consumers of this process together: redkeep_calls_total,
+/// redkeep_node, redkeep_pool_..., redkeep_line_..., redkeep_near_... and redkeep_stream_..., each with its meaning. No
+/// server is asked. text may not be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rk_manager_stats_prometheus(
     manager: *mut rk_manager,

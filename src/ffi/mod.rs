@@ -52,5 +52,7 @@ mod consumer;
 
 mod log;
 
+mod hook;
+
 mod boundary;
 mod userdata;

@@ -18,7 +18,7 @@ use std::time::Duration;
 use redis::{FromRedisValue, ToRedisArgs};
 
 use crate::client::{Client, Pipeline, Script};
-use crate::clock::Deadline;
+use crate::clock::{Deadline, Moment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manager::Manager;
 pub use held::Held;
@@ -226,11 +226,19 @@ impl Lock {
             true => Arc::default(),
             false => site.keeper.line(key),
         };
+        let began = Moment::now();
         let hold = match deadline {
             None => line.try_acquire(&site, &terms),
             Some(deadline) => line.acquire(&site, &terms, deadline),
         };
-        let Some(hold) = hold? else {
+        let hold = hold?;
+        let counters = &self.client.dispatch()?.counters;
+        match (&hold, deadline) {
+            (Some(_), _) => counters.lock_waits.took(began.elapsed()),
+            (None, Some(_)) => counters.lock_timeouts.add(),
+            (None, None) => {}
+        }
+        let Some(hold) = hold else {
             site.keeper.tidy(key, &line);
             return Ok(None);
         };

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use crate::clock::Deadline;
+use crate::clock::{Deadline, tell};
 use crate::error::{ErrorKind, Result};
 use crate::fork::lock;
 use crate::lock::hold::{self, Hold, nanos};
@@ -218,7 +218,10 @@ impl Shared {
         let replies = match pipe.execute() {
             Ok(replies) => replies,
             Err(error) => {
-                log::warn!(target: "redkeep", "locks could not be renewed, and are tried again until their leases are over: {error}");
+                tell!(
+                    warn,
+                    "locks could not be renewed, and are tried again until their leases are over: {error}"
+                );
                 renewing.iter().for_each(|(hold, _)| self.again(hold));
                 return;
             }
@@ -265,7 +268,10 @@ impl Shared {
         if !hold.lost() {
             return;
         }
-        log::warn!(target: "redkeep", "a lock was lost: its lease was over, or its key was taken away");
+        tell!(
+            warn,
+            "a lock was lost: its lease was over, or its key was taken away"
+        );
         hold.line.lost();
         if hold.terms.on_lost.is_none() {
             return;

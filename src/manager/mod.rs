@@ -246,9 +246,10 @@ impl Manager {
             return self.dedicated_for(None, timeout);
         }
         let started = Moment::now();
-        let node = self.node(self.dispatch()?, url, Deadline::after(timeout))?;
+        let dispatch = self.dispatch()?;
+        let node = self.node(dispatch, url, Deadline::after(timeout))?;
         let left = timeout.saturating_sub(started.elapsed());
-        Lease::take(node, left, self.timeout()?)
+        Lease::take(dispatch, node, left, self.timeout()?)
     }
 
     /// What every pool of every node is doing at this moment.
@@ -257,30 +258,25 @@ impl Manager {
             .map_or_else(PoolStatus::empty, PoolStatus::of)
     }
 
-    /// The manager's counts and the state of its pools, as JSON. Fields are added, never removed:
+    /// What is known of the manager, as JSON. No server is asked.
     ///
-    /// | field | meaning |
-    /// |---|---|
-    /// | version | of redkeep |
-    /// | enabled | as [`is_enabled`](Manager::is_enabled) |
-    /// | calls | commands begun |
-    /// | errors | those that ended with an error |
-    /// | timeouts | those that ended at their deadline |
-    /// | retries | times a command was sent again |
-    /// | swallowed | errors that the caller did not see: the lenient view's, and those of a limiter or a cache |
-    /// | pools | as [`fetch_pool_status`](Manager::fetch_pool_status) |
-    /// | consumers | of each consumer that consumes in this process, what [`Consumer::stats`](crate::Consumer::stats) tells; its `lag` and `pending` are up to 5 s old |
+    /// ```
+    /// # fn main() -> redkeep::Result<()> {
+    /// let keep = redkeep::Manager::open("embedded://")?;
+    /// keep.set("greeting", "hello")?;
+    /// assert_eq!(keep.stats()["calls"], 1);
+    /// # Ok(()) }
+    /// ```
     ///
-    /// No server is asked.
+    #[doc = include_str!("../stats/schema.md")]
     pub fn stats(&self) -> Value {
         status::stats(self.dispatch_if_made(), self.is_enabled())
     }
 
-    /// The counts, and those of consumers, as text for Prometheus, in its exposition format: `redkeep_calls_total` and so
-    /// on, and `redkeep_stream_...`, labelled by channel and group, for all consumers of this process together. No
-    /// server is asked.
+    /// What is known of the manager, as text for Prometheus, in its exposition format; of consumers, those of this process
+    /// together. No server is asked. See [`stats`](Manager::stats) for what there is.
     pub fn stats_prometheus(&self) -> String {
-        status::exposition(self.dispatch_if_made()).text()
+        status::exposition(self.dispatch_if_made(), self.is_enabled()).text()
     }
 
     /// Starts the periodic health checks. They run from the start unless `health_check_interval` is 0; starting

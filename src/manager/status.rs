@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::dispatch::Dispatch;
 use crate::node::{Node, SharedLine, State};
-use crate::stats::Exposition;
+use crate::stats::{Alike, Counter, Counters, Exposition, Histogram, Times, labels};
 use crate::topology::{Heard, Map, Shape};
 
 /// The state of every pool of every node. Serialises as the JSON that C gets from `rk_manager_fetch_pool_status`.
@@ -88,6 +88,11 @@ pub struct NodeStatus {
     pub pools: Vec<PoolState>,
     /// Its shared lines, `shared_lines` of them.
     pub lines: Vec<LineState>,
+    /// How long a batch on a shared line takes at present, the way to the server and back included: a mean of the last
+    /// few. None before the first.
+    pub batch_time: Option<Duration>,
+    /// How long callers waited for a connection of its pools, of those who had to wait at all.
+    pub pool_waits: Histogram,
     /// Single commands so far that took a connection from a pool. Those that went by a line are counted there.
     pub calls_by_pool: u64,
 }
@@ -261,6 +266,8 @@ impl NodeStatus {
                 .map(|pool| PoolState::of(pool, waiting))
                 .collect(),
             lines: node.lines.iter().map(LineState::of).collect(),
+            batch_time: node.lines.usual(),
+            pool_waits: node.permits.waits.told(),
             calls_by_pool: node.lines.by_pool.get(),
         }
     }
@@ -276,6 +283,8 @@ impl NodeStatus {
             "last_error": self.last_error,
             "pools": self.pools.iter().map(PoolState::json).collect::<Vec<_>>(),
             "lines": self.lines.iter().map(LineState::json).collect::<Vec<_>>(),
+            "batch_ms": self.batch_time.map(milliseconds),
+            "pool_waits": self.pool_waits.json(),
             "calls_by_pool": self.calls_by_pool,
         })
     }
@@ -391,62 +400,153 @@ impl Serialize for Health {
     }
 }
 
-pub(crate) fn stats(dispatch: Option<&Dispatch>, enabled: bool) -> Value {
-    let count = |pick: fn(&crate::stats::Counters) -> &crate::stats::Counter| {
-        dispatch.map_or(0, |dispatch| pick(&dispatch.counters).get())
-    };
-    let pools = dispatch.map_or_else(PoolStatus::empty, PoolStatus::of);
-    let consumers = dispatch.map(|dispatch| dispatch.reporters.all());
-    let consumers = consumers.unwrap_or_default();
-    json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "enabled": enabled,
-        "calls": count(|c| &c.calls),
-        "errors": count(|c| &c.errors),
-        "timeouts": count(|c| &c.timeouts),
-        "retries": count(|c| &c.retries),
-        "swallowed": count(|c| &c.swallowed),
-        "pools": pools.json(),
-        "consumers": consumers.iter().map(|it| it.as_json()).collect::<Vec<_>>(),
+/// A count's name, its meaning, and where it is.
+type Count = (&'static str, &'static str, fn(&Counters) -> &Counter);
+
+/// What is counted of a manager.
+const COUNTS: [Count; 8] = [
+    ("calls", "Commands begun.", |it| &it.calls),
+    ("errors", "Commands that ended with an error.", |it| {
+        &it.errors
+    }),
+    ("timeouts", "Commands that ended at their deadline.", |it| {
+        &it.timeouts
+    }),
+    ("retries", "Times a command was sent again.", |it| {
+        &it.retries
+    }),
+    (
+        "redirects",
+        "Times an answer sent a command to another node.",
+        |it| &it.redirects,
+    ),
+    (
+        "slow",
+        "Commands that took longer than the property slow_call.",
+        |it| &it.slow,
+    ),
+    ("swallowed", "Errors that the caller did not see.", |it| {
+        &it.swallowed
+    }),
+    (
+        "lock_timeouts",
+        "Locks that were not to be had within the wait.",
+        |it| &it.lock_timeouts,
+    ),
+];
+
+fn sum(dispatch: Option<&Dispatch>, of: fn(&Counters) -> &Counter) -> u64 {
+    dispatch.map_or(0, |dispatch| {
+        of(&dispatch.counters).get() + of(&dispatch.leased).get()
     })
 }
 
-/// The same for Prometheus. What the pools tell is still to come.
-pub(crate) fn exposition(dispatch: Option<&Dispatch>) -> Exposition {
+pub(crate) fn stats(dispatch: Option<&Dispatch>, enabled: bool) -> Value {
+    let pools = dispatch.map_or_else(PoolStatus::empty, PoolStatus::of);
+    let consumers = dispatch.map(|it| it.consumers.all()).unwrap_or_default();
+    let near = dispatch.map(|it| it.near_caches.all()).unwrap_or_default();
+    let lock_waits = dispatch.map_or_else(
+        || Times::default().told(),
+        |dispatch| dispatch.counters.lock_waits.told(),
+    );
+    let mut json = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "enabled": enabled,
+        "lock_waits": lock_waits.json(),
+        "pools": pools.json(),
+        "near": near.iter().map(|it| it.as_json()).collect::<Vec<_>>(),
+        "consumers": consumers.iter().map(|it| it.as_json()).collect::<Vec<_>>(),
+    });
+    for (name, _, of) in COUNTS {
+        json[name] = sum(dispatch, of).into();
+    }
+    json
+}
+
+/// The same for Prometheus.
+pub(crate) fn exposition(dispatch: Option<&Dispatch>, enabled: bool) -> Exposition {
     let mut to = Exposition::default();
+    let is = |yes: bool| Some(i64::from(yes));
+    let help = "Whether Redis is switched on and answered last time.";
+    to.gauge("redkeep_enabled", help, "", is(enabled), Alike::TheSame);
     let Some(dispatch) = dispatch else {
         return to;
     };
-    let counters = &dispatch.counters;
-    for (name, help, counter) in [
-        ("calls", "Commands begun.", &counters.calls),
-        (
-            "errors",
-            "Commands that ended with an error.",
-            &counters.errors,
-        ),
-        (
-            "timeouts",
-            "Commands that ended at their deadline.",
-            &counters.timeouts,
-        ),
-        (
-            "retries",
-            "Times a command was sent again.",
-            &counters.retries,
-        ),
-        (
-            "swallowed",
-            "Errors that the caller did not see.",
-            &counters.swallowed,
-        ),
-    ] {
-        to.counter(&format!("redkeep_{name}_total"), help, "", counter.get());
+    for (name, help, of) in COUNTS {
+        let name = format!("redkeep_{name}_total");
+        to.counter(&name, help, "", sum(Some(dispatch), of));
     }
-    for reporter in dispatch.reporters.all() {
+    let help = "How long locks were waited for that were acquired.";
+    let waits = dispatch.counters.lock_waits.told();
+    waits.expose(&mut to, "redkeep_lock_wait_seconds", help, "");
+    for node in PoolStatus::of(dispatch).nodes {
+        node.expose(&mut to);
+    }
+    for reporter in (dispatch.near_caches.all().iter()).chain(&dispatch.consumers.all()) {
         reporter.expose(&mut to);
     }
     to
+}
+
+impl NodeStatus {
+    fn expose(&self, to: &mut Exposition) {
+        let node = ("node", self.address.as_str());
+        let own = labels(&[node]);
+        let number = |n: usize| i64::try_from(n).ok();
+        let (role, state) = (("role", self.role.name()), ("state", self.state.name()));
+        let all = labels(&[node, role, state]);
+        let help = "1 for the role and the state that the node has.";
+        to.gauge("redkeep_node", help, &all, Some(1), Alike::TheSame);
+        let help = "How long its last health check took.";
+        to.seconds("redkeep_node_latency_seconds", help, &own, self.latency);
+        let help = "How long a batch on a shared line takes at present.";
+        to.seconds("redkeep_node_batch_seconds", help, &own, self.batch_time);
+        let help = "Single commands that took a connection from a pool.";
+        to.counter("redkeep_pool_calls_total", help, &own, self.calls_by_pool);
+        let waiting = self.pools.first().map_or(0, |pool| pool.waiting);
+        let help = "Callers that wait for a connection.";
+        let waiting = number(waiting);
+        to.gauge("redkeep_pool_waiting", help, &own, waiting, Alike::TheSame);
+        let help = "How long those waited for a connection who had to.";
+        (self.pool_waits).expose(to, "redkeep_pool_wait_seconds", help, &own);
+        for (i, pool) in self.pools.iter().enumerate() {
+            let i = i.to_string();
+            let own = labels(&[node, ("pool", &i)]);
+            for (name, help, n) in [
+                ("size", "Connections that it holds at most.", pool.size),
+                ("in_use", "Connections in use.", pool.in_use),
+                ("idle", "Open connections that wait to be used.", pool.idle),
+            ] {
+                let name = format!("redkeep_pool_{name}");
+                to.gauge(&name, help, &own, number(n), Alike::TheSame);
+            }
+            let help = "Connections opened.";
+            to.counter("redkeep_pool_opened_total", help, &own, pool.opened);
+            let help = "Connections closed.";
+            to.counter("redkeep_pool_closed_total", help, &own, pool.closed);
+            let help = "For how long its oldest lease has been held.";
+            let oldest = pool.oldest_lease;
+            to.seconds("redkeep_pool_oldest_lease_seconds", help, &own, oldest);
+        }
+        for (i, line) in self.lines.iter().enumerate() {
+            let i = i.to_string();
+            let own = labels(&[node, ("line", &i)]);
+            let open = Some(i64::from(line.open));
+            let help = "Whether its connection is open.";
+            to.gauge("redkeep_line_open", help, &own, open, Alike::TheSame);
+            let help = "Commands that wait to be sent.";
+            let waiting = number(line.waiting);
+            to.gauge("redkeep_line_waiting", help, &own, waiting, Alike::TheSame);
+            for (name, help, n) in [
+                ("batches", "Times that commands were sent.", line.batches),
+                ("commands", "Commands that went by it.", line.commands),
+                ("opened", "Connections opened.", line.opened),
+                ("closed", "Connections closed.", line.closed),
+            ] {
+                to.counter(&format!("redkeep_line_{name}_total"), help, &own, n);
+            }
+        }
+    }
 }
 
 /// With three decimals, which is a microsecond.

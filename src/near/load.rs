@@ -133,8 +133,8 @@ impl Store {
         let node = (dispatch.topology)
             .pick(Some(key), false, time.deadline)?
             .clone();
-        let mark = match self.is_on && self.trackers.cover(key) {
-            true => self.trackers.mark(&node, time.deadline),
+        let mark = match self.is_on && self.inside.trackers.cover(key) {
+            true => self.inside.trackers.mark(&node, time.deadline),
             false => None,
         };
         let wanted = Wanted {

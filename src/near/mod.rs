@@ -11,11 +11,13 @@ mod shelf;
 mod tally;
 mod tracker;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use redis::{FromRedisValue, Value};
 use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
 
 use crate::client::{Client, convert, parse};
 use crate::config::Setting;
@@ -23,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::fork::Cell;
 use crate::manager::Manager;
 use crate::node::{Witness, Witnesses};
+use crate::stats::{Exposition, Reporter};
 use crate::worker::Latch;
 use load::Ask;
 pub(crate) use shelf::Hash;
@@ -93,16 +96,55 @@ const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 /// One process's copies.
 struct Store {
     shelf: Arc<Shelf>,
-    trackers: Trackers,
+    inside: Arc<Inside>,
     closing: Arc<Latch>,
-    max_bytes: usize,
     /// Anything is to be kept at all.
     is_on: bool,
 }
 
+/// What the manager's statistics look at.
+struct Inside {
+    shelf: Arc<Shelf>,
+    trackers: Trackers,
+    max_bytes: usize,
+    /// By which it is told from the process's others.
+    number: u64,
+}
+
+impl Inside {
+    fn stats(&self) -> NearStats {
+        let shelf = &self.shelf;
+        NearStats {
+            hits: shelf.tally.hits(),
+            misses: shelf.tally.misses(),
+            invalidations: shelf.tally.invalidations.get(),
+            evictions: shelf.evictions(),
+            emptied: shelf.tally.emptied.get(),
+            entries: shelf.entries(),
+            bytes: shelf.bytes(),
+            max_bytes: self.max_bytes as u64,
+            nodes: self.trackers.count(),
+        }
+    }
+}
+
+impl Reporter for Inside {
+    fn as_json(&self) -> Json {
+        let mut json = self.stats().json();
+        json["cache"] = self.number.into();
+        json
+    }
+
+    fn expose(&self, to: &mut Exposition) {
+        self.stats().expose(to, self.number);
+    }
+}
+
 impl Store {
     fn new(client: &Client, options: &Options) -> Result<Store> {
-        let fleet = &client.dispatch()?.topology.fleet;
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let dispatch = client.dispatch()?;
+        let fleet = &dispatch.topology.fleet;
         let max_bytes = match options.max_bytes {
             0 => fleet.settings.near_cache_bytes,
             bytes => bytes,
@@ -112,11 +154,18 @@ impl Store {
         let witness: Arc<dyn Witness> = shelf.clone();
         let witnesses: &Witnesses = &fleet.witnesses;
         witnesses.add(Arc::downgrade(&witness));
-        Ok(Store {
+        let inside = Arc::new(Inside {
             trackers: Trackers::new(&shelf, options.prefixes.clone().into()),
-            shelf,
-            closing: fleet.closing.clone(),
+            shelf: shelf.clone(),
             max_bytes,
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+        });
+        let reporter: Arc<dyn Reporter> = inside.clone();
+        dispatch.near_caches.add(Arc::downgrade(&reporter));
+        Ok(Store {
+            shelf,
+            inside,
+            closing: fleet.closing.clone(),
             is_on: max_bytes > 0,
         })
     }
@@ -241,19 +290,7 @@ impl NearCache {
 
     /// What it has seen in this process so far.
     pub fn stats(&self) -> Result<NearStats> {
-        let store = self.store()?;
-        let shelf = &store.shelf;
-        Ok(NearStats {
-            hits: shelf.tally.hits(),
-            misses: shelf.tally.misses(),
-            invalidations: shelf.tally.invalidations.get(),
-            evictions: shelf.evictions(),
-            emptied: shelf.tally.emptied.get(),
-            entries: shelf.entries(),
-            bytes: shelf.bytes(),
-            max_bytes: store.max_bytes as u64,
-            nodes: store.trackers.count(),
-        })
+        Ok(self.store()?.inside.stats())
     }
 
     #[inline]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::stats::Counter;
+use crate::stats::{Alike, Counter, Exposition, labels};
 
 const STRIPES: usize = 16;
 
@@ -89,7 +89,50 @@ pub struct NearStats {
     pub nodes: u64,
 }
 
+/// A number's name in the statistics, its meaning, and where it is.
+type Shown = (&'static str, &'static str, fn(&NearStats) -> u64);
+
+const COUNTS: [Shown; 5] = [
+    ("hits", "Reads answered by a near cache.", |it| it.hits),
+    ("misses", "Reads for which the server was asked.", |it| {
+        it.misses
+    }),
+    (
+        "invalidations",
+        "Values dropped because their keys were changed.",
+        |it| it.invalidations,
+    ),
+    (
+        "evictions",
+        "Values dropped because there was no more room.",
+        |it| it.evictions,
+    ),
+    ("emptied", "Times all of a node was dropped.", |it| {
+        it.emptied
+    }),
+];
+
+const LEVELS: [Shown; 4] = [
+    ("entries", "Keys known.", |it| it.entries),
+    ("bytes", "Memory that they take.", |it| it.bytes),
+    ("max_bytes", "Memory that they may take.", |it| it.max_bytes),
+    ("nodes", "Nodes that tell of changes.", |it| it.nodes),
+];
+
 impl NearStats {
+    pub(super) fn expose(&self, to: &mut Exposition, number: u64) {
+        let labels = labels(&[("cache", &number.to_string())]);
+        for (name, help, of) in COUNTS {
+            let name = format!("redkeep_near_{name}_total");
+            to.counter(&name, help, &labels, of(self));
+        }
+        for (name, help, of) in LEVELS {
+            let value = i64::try_from(of(self)).ok();
+            let name = format!("redkeep_near_{name}");
+            to.gauge(&name, help, &labels, value, Alike::TheSame);
+        }
+    }
+
     pub(crate) fn json(&self) -> Value {
         json!({
             "hits": self.hits,

@@ -7,10 +7,11 @@
 //!            └──────┴────────┴──────┘      word: all of them sleep on it, so one wake-up is enough
 //! ```
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::clock::{CommandTimes, Moment, times};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::fork::lock;
 use crate::sys;
@@ -34,6 +35,17 @@ pub(crate) const DONE: u32 = 2;
 pub(crate) struct Seats {
     word: AtomicU32,
     seats: Box<[Mutex<Seat>]>,
+    /// How the batch went, where somebody wants to know.
+    course: Mutex<Option<Course>>,
+    timed: AtomicBool,
+}
+
+/// When a batch began to be sent, had gone out, and when the first byte came back.
+#[derive(Clone, Copy)]
+pub(crate) struct Course {
+    began: Moment,
+    sent: Moment,
+    heard: Option<Moment>,
 }
 
 #[derive(Default)]
@@ -49,6 +61,35 @@ impl Seats {
         Seats {
             word: AtomicU32::new(WAIT),
             seats: (0..MOST).map(|_| Mutex::default()).collect(),
+            course: Mutex::default(),
+            timed: AtomicBool::new(false),
+        }
+    }
+
+    /// For all who sit here and are watched.
+    #[cold]
+    pub(crate) fn went(&self, course: Course) {
+        *lock(&self.course) = Some(course);
+        self.timed.store(true, Ordering::Release);
+    }
+
+    /// A call in this batch is over: what its time went to, if anybody wants to know.
+    pub(crate) fn note_times(&self) {
+        if self.timed.load(Ordering::Acquire) {
+            self.note_course();
+        }
+    }
+
+    #[cold]
+    fn note_course(&self) {
+        if let Some(course) = *lock(&self.course) {
+            let now = Moment::now();
+            let heard = course.heard.unwrap_or(now);
+            times::note(CommandTimes::exchanging(
+                course.sent.since(course.began),
+                heard.since(course.sent),
+                now.since(heard),
+            ));
         }
     }
 
@@ -78,6 +119,7 @@ impl Seats {
         let mut seat = lock(&self.seats[seat]);
         let result = seat.result.take()?;
         std::mem::swap(&mut seat.reply, reply);
+        self.note_times();
         Some(result)
     }
 
@@ -103,6 +145,18 @@ impl Seats {
 
     fn settle(&self, seat: usize, result: Result<()>) {
         lock(&self.seats[seat]).result = Some(result);
+    }
+}
+
+impl Course {
+    pub(crate) fn new(began: Moment, sent: Moment) -> Course {
+        let heard = None;
+        Course { began, sent, heard }
+    }
+
+    pub(crate) fn heard(mut self) -> Course {
+        self.heard = Some(Moment::now());
+        self
     }
 }
 
@@ -153,6 +207,7 @@ impl Batch {
             return false;
         };
         *seats.word.get_mut() = WAIT;
+        *seats.timed.get_mut() = false;
         self.taken = 0;
         self.bytes.clear();
         self.bytes.shrink_to(KEPT);

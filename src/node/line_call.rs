@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::clock::{Deadline, Moment};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::node::line::{Claimed, Entered, Ticket};
-use crate::node::line_batch::{Batch, DONE, LEAD, Left, WAIT};
+use crate::node::line_batch::{Batch, Course, DONE, LEAD, Left, WAIT};
 use crate::node::lines::SharedLine;
 use crate::node::pool::Slot;
 use crate::node::{Held, Node};
@@ -198,10 +198,13 @@ impl Node {
                 "the node's shared connections were busy until the deadline (property shared_lines)",
             )
             .on_node(&self.name)),
-            Left::Unknown => Err(self.report(
-                Error::new(ErrorKind::Timeout, "no reply came in time")
-                    .outcome_is(Outcome::Unknown),
-            )),
+            Left::Unknown => {
+                ticket.seats.note_times();
+                Err(self.report(
+                    Error::new(ErrorKind::Timeout, "no reply came in time")
+                        .outcome_is(Outcome::Unknown),
+                ))
+            }
         }
     }
 }
@@ -309,7 +312,10 @@ impl<'a> Leading<'a> {
         match left {
             Left::Settled => collect(ticket, reply),
             Left::NotSent => Err(error.outcome_is(Outcome::NotSent)),
-            Left::Unknown => Err(error.outcome_is(Outcome::Unknown)),
+            Left::Unknown => {
+                ticket.seats.note_times();
+                Err(error.outcome_is(Outcome::Unknown))
+            }
         }
     }
 
@@ -383,6 +389,7 @@ fn exchange(
     mine: usize,
     deadline: Deadline,
 ) -> Result<Option<Error>> {
+    let began = connection.is_timed().then(Moment::now);
     if batch.is_fresh() {
         connection.settle(batch.partial())?;
     }
@@ -404,6 +411,8 @@ fn exchange(
             count => batch.has_sent(count),
         }
     }
+    let mut course = began.map(|began| Course::new(began, Moment::now()));
+    course.iter().for_each(|course| batch.seats.went(*course));
     while !batch.is_answered() {
         if connection.advance(batch.partial())? {
             batch.deliver();
@@ -413,7 +422,11 @@ fn exchange(
             true => deadline.within(NAP),
             false => deadline,
         };
-        if let Err(error) = connection.await_more(batch.partial(), until) {
+        let more = connection.await_more(batch.partial(), until);
+        if let (Some(course), Ok(())) = (course.take(), &more) {
+            batch.seats.went(course.heard());
+        }
+        if let Err(error) = more {
             return late(error);
         }
     }

@@ -194,6 +194,11 @@ impl Lines {
         STUCK.max(self.pace.usual() * STUCK_TIMES)
     }
 
+    /// How long a batch usually takes; none before the first.
+    pub(crate) fn usual(&self) -> Option<Duration> {
+        Some(self.pace.usual()).filter(|time| !time.is_zero())
+    }
+
     pub(crate) fn took(&self, time: Duration) {
         self.pace.note(time);
     }

@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::clock::{self, Deadline, Moment};
+use crate::clock::{self, CommandTimes, Deadline, Moment, times};
 use crate::config::{Endpoint, Settings};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::fork::lock;
@@ -294,7 +294,10 @@ impl Node {
         // What ended at a caller's short deadline says nothing about the node.
         let enough = self.dialer.settings.connect_timeout * 4 / 5;
         let patient = deadline.remaining().is_some_and(|left| left >= enough);
-        match self.dialer.dial(deadline) {
+        let began = Moment::now();
+        let dialled = self.dialer.dial(deadline);
+        times::note(CommandTimes::connecting(began.elapsed()));
+        match dialled {
             Ok(connection) => {
                 self.condition.dialled(Ok(()));
                 self.condition.up(connection.version(), None);

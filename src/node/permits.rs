@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, Thread};
 
-use crate::clock::Deadline;
+use crate::clock::{Deadline, Moment};
 use crate::fork::lock;
+use crate::stats::Times;
 
 /// How waiting for a permit ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub(crate) struct Permits<T> {
     state: Mutex<State<T>>,
     /// The length of the queue, for a look without the lock.
     waiting: AtomicUsize,
+    /// How long those waited who did, whatever came of it.
+    pub(crate) waits: Times,
 }
 
 impl<T> Permits<T> {
@@ -63,6 +66,7 @@ impl<T> Permits<T> {
                 closed: false,
             }),
             waiting: AtomicUsize::new(0),
+            waits: Times::default(),
         }
     }
 
@@ -101,6 +105,13 @@ impl<T> Permits<T> {
             self.note(&state);
             me
         };
+        let began = Moment::now();
+        let entry = self.wait(&me, deadline);
+        self.waits.took(began.elapsed());
+        entry
+    }
+
+    fn wait(&self, me: &Arc<Waiter<T>>, deadline: Deadline) -> Entry<T> {
         loop {
             match me.state.load(Ordering::Acquire) {
                 GRANTED => return me.granted(),
@@ -109,7 +120,7 @@ impl<T> Permits<T> {
             }
             match deadline.remaining() {
                 Some(left) => thread::park_timeout(left),
-                None => return self.give_up(&me),
+                None => return self.give_up(me),
             }
         }
     }

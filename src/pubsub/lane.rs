@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, Weak};
 
+use crate::clock::tell;
 use crate::error::Result;
 use crate::fork::lock;
 use crate::node::listener::{Kind, Message, Sink};
@@ -102,7 +103,7 @@ impl Lane {
             };
             failed = error.is_some();
             if let Some(text) = error {
-                log::error!(target: "redkeep", "a subscriber's handler failed, and goes on: {text}");
+                tell!(error, "a subscriber's handler failed, and goes on: {text}");
             }
         });
         let counts = &self.shared.counts;

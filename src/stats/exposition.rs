@@ -1,6 +1,7 @@
 //! Text for Prometheus: metrics are collected, then written, each under one head however many told of it.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 #[derive(Default)]
 pub(crate) struct Exposition {
@@ -40,6 +41,14 @@ impl Exposition {
         let family = self.family(name, "gauge", help);
         if let Some(value) = value {
             family.add("", labels, value as f64, alike);
+        }
+    }
+
+    /// A gauge that is no whole number, in seconds.
+    pub(crate) fn seconds(&mut self, name: &str, help: &str, labels: &str, time: Option<Duration>) {
+        let family = self.family(name, "gauge", help);
+        if let Some(time) = time {
+            family.add("", labels, time.as_secs_f64(), Alike::TheSame);
         }
     }
 

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::clock::Moment;
+use crate::clock::{Moment, tell};
 use crate::stream::acks::Acks;
 use crate::stream::channel::Channel;
 use crate::stream::options::Delivery;
@@ -178,7 +178,11 @@ fn by_ledger(channel: &Channel, page: &Page, id: &str, deliveries: i64) -> Ready
         }
         Err(error) => {
             // Whether it was entered is not known. If it was, nobody has handled it: that much we know ourselves.
-            log::warn!(target: "redkeep", "channel {}: no answer of the ledger: {error}", channel.name);
+            tell!(
+                warn,
+                "channel {}: no answer of the ledger: {error}",
+                channel.name
+            );
             channel.again(id, deliveries, Duration::from_secs(1));
             Ready::Settled
         }

@@ -248,7 +248,7 @@ impl Inner {
         let threads = Threads::of(self.shared.client.dispatch()?)?;
         run.duty = Some(threads.start(&self.over, "redkeep-stream", body)?);
         let own: Weak<Inner> = Arc::downgrade(self);
-        self.shared.client.dispatch()?.reporters.add(own);
+        self.shared.client.dispatch()?.consumers.add(own);
         Ok(())
     }
 

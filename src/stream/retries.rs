@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::clock::{self, Moment};
+use crate::clock::{self, Moment, tell};
 use crate::fork::lock;
 use crate::stream::channel::Channel;
 use crate::stream::options::Delivery;
@@ -27,10 +27,11 @@ impl Channel {
     pub(super) fn failed(&self, page: &Page, at: usize, error: &str) {
         self.counts.add(Count::Failed, 1);
         let (id, deliveries) = (page.id(at), page.deliveries(at));
-        log::warn!(
-            target: "redkeep",
+        tell!(
+            warn,
             "channel {}: message {id} was not handled (delivery {deliveries} of {})",
-            self.name, self.options.max_deliveries
+            self.name,
+            self.options.max_deliveries
         );
         if self.options.delivery == Delivery::AtMostOnce {
             return self.bury(id, deliveries, "failed", error);
@@ -82,17 +83,21 @@ impl Channel {
         match became {
             Ok(PutAway::Dead) => {
                 self.counts.add(Count::Dead, 1);
-                log::warn!(
-                    target: "redkeep",
-                    "channel {}: message {id} went to {} ({reason})", self.name, self.dead
+                tell!(
+                    warn,
+                    "channel {}: message {id} went to {} ({reason})",
+                    self.name,
+                    self.dead
                 );
             }
             Ok(PutAway::Trimmed) => self.was_trimmed(id),
             Ok(PutAway::NotOurs) => {}
             Err(problem) => {
-                log::warn!(
-                    target: "redkeep",
-                    "channel {}: message {id} could not be put into {} yet: {problem}", self.name, self.dead
+                tell!(
+                    warn,
+                    "channel {}: message {id} could not be put into {} yet: {problem}",
+                    self.name,
+                    self.dead
                 );
                 // It stays in the server's list of pending messages meanwhile.
                 lock(&self.state).retries.push(Retry {
@@ -107,9 +112,10 @@ impl Channel {
 
     pub(super) fn was_trimmed(&self, id: &str) {
         self.counts.add(Count::Trimmed, 1);
-        log::warn!(
-            target: "redkeep",
-            "channel {}: message {id} was trimmed from the stream before it was handled", self.name
+        tell!(
+            warn,
+            "channel {}: message {id} was trimmed from the stream before it was handled",
+            self.name
         );
     }
 

@@ -5,13 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::stats::{Alike, Exposition, labels};
-
-/// Upper ends of the histogram of handler times, in microseconds.
-const BUCKETS: [u64; 14] = [
-    10, 50, 100, 500, 1_000, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000, 5_000_000,
-    10_000_000, 60_000_000,
-];
+use crate::stats::{Alike, Buckets, Exposition, Times, bucket, labels};
 
 /// The names of the counts, in the order of [`Count`], and what they mean.
 const COUNTS: [(&str, &str); 9] = [
@@ -48,9 +42,7 @@ pub(super) enum Count {
 #[derive(Default)]
 pub(super) struct Counts {
     counts: [AtomicU64; COUNTS.len()],
-    /// How many handler calls took up to the end of each bucket; the last one has no end.
-    buckets: [AtomicU64; BUCKETS.len() + 1],
-    nanoseconds: AtomicU64,
+    handler_time: Times,
 }
 
 /// What one thread counts before it adds it to the counts of all.
@@ -58,15 +50,13 @@ pub(super) struct Counts {
 pub(super) struct Tally {
     pub(super) delivered: u64,
     pub(super) handled: u64,
-    buckets: [u64; BUCKETS.len() + 1],
+    buckets: Buckets,
     nanoseconds: u64,
 }
 
 impl Tally {
     pub(super) fn took(&mut self, time: Duration) {
-        let micros = time.as_micros() as u64;
-        let bucket = BUCKETS.iter().position(|end| micros <= *end);
-        self.buckets[bucket.unwrap_or(BUCKETS.len())] += 1;
+        self.buckets[bucket(time)] += 1;
         self.nanoseconds += time.as_nanos() as u64;
     }
 }
@@ -79,31 +69,12 @@ impl Counts {
     pub(super) fn add_tally(&self, tally: &mut Tally) {
         self.add(Count::Delivered, tally.delivered);
         self.add(Count::Handled, tally.handled);
-        for (all, mine) in self.buckets.iter().zip(tally.buckets) {
-            if mine > 0 {
-                all.fetch_add(mine, Relaxed);
-            }
-        }
-        self.nanoseconds.fetch_add(tally.nanoseconds, Relaxed);
+        self.handler_time.add(&tally.buckets, tally.nanoseconds);
         *tally = Tally::default();
     }
 
     fn get(&self, count: usize) -> u64 {
         self.counts[count].load(Relaxed)
-    }
-
-    /// Calls up to each bucket's end, the earlier buckets included.
-    fn cumulative(&self) -> Vec<u64> {
-        let each = self.buckets.iter().map(|bucket| bucket.load(Relaxed));
-        each.scan(0, |sum, n| {
-            *sum += n;
-            Some(*sum)
-        })
-        .collect()
-    }
-
-    fn seconds(&self) -> f64 {
-        Duration::from_nanos(self.nanoseconds.load(Relaxed)).as_secs_f64()
     }
 }
 
@@ -130,14 +101,8 @@ pub(super) fn as_json(consumer: &str, all: &[Seen<'_>]) -> Value {
             for (i, (name, _)) in COUNTS.iter().enumerate() {
                 fields.insert((*name).into(), seen.counts.get(i).into());
             }
-            let ends = BUCKETS.iter().map(|end| json!(*end as f64 / 1e6));
-            let ends = ends.chain([Value::Null]);
-            let buckets: Vec<Value> = ends
-                .zip(seen.counts.cumulative())
-                .map(|(end, n)| json!({"le": end, "count": n}))
-                .collect();
-            let time = json!({"seconds": seen.counts.seconds(), "buckets": buckets});
-            fields.insert("handler_time".into(), time);
+            let time = seen.counts.handler_time.told();
+            fields.insert("handler_time".into(), time.json());
             Value::Object(fields)
         })
         .collect();
@@ -171,14 +136,11 @@ pub(super) fn expose(to: &mut Exposition, all: &[Seen<'_>]) {
             let name = format!("redkeep_stream_{name}_total");
             to.counter(&name, help, &labels, seen.counts.get(i));
         }
-        let ends = BUCKETS.iter().map(|end| Some(*end as f64 / 1e6));
-        let buckets = ends.chain([None]).zip(seen.counts.cumulative());
-        to.histogram(
+        seen.counts.handler_time.told().expose(
+            to,
             "redkeep_stream_handler_seconds",
             "How long handlers took.",
             &labels,
-            buckets,
-            seen.counts.seconds(),
         );
     }
 }

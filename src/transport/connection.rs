@@ -5,7 +5,7 @@
 
 use std::io;
 
-use crate::clock::Deadline;
+use crate::clock::{CommandTimes, Deadline, Moment, times};
 use crate::config::Settings;
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::sys::PollFd;
@@ -31,6 +31,8 @@ pub(crate) struct Connection {
     reader: Reader,
     version: Option<String>,
     resp3: bool,
+    /// Whether anybody wants to know how long calls take.
+    timed: bool,
 }
 
 impl Connection {
@@ -43,7 +45,12 @@ impl Connection {
             }),
             version: None,
             resp3: false,
+            timed: settings.watch(),
         }
+    }
+
+    pub(crate) fn is_timed(&self) -> bool {
+        self.timed
     }
 
     /// The server's version, as it told in its greeting.
@@ -78,8 +85,47 @@ impl Connection {
         deadline: Deadline,
     ) -> Result<()> {
         self.settle(reply)?;
+        if self.timed {
+            return self.call_timed(request, reply, deadline);
+        }
         self.send(request, deadline)?;
         self.receive(reply, deadline)
+    }
+
+    /// The same, for who watches.
+    #[cold]
+    fn call_timed(&mut self, request: &[u8], reply: &mut Reply, deadline: Deadline) -> Result<()> {
+        let began = Moment::now();
+        self.send(request, deadline)?;
+        self.receive_timed(began, reply, deadline)
+    }
+
+    /// As `receive`, after what began to be sent at that time has gone out just now.
+    #[cold]
+    fn receive_timed(
+        &mut self,
+        began: Moment,
+        reply: &mut Reply,
+        deadline: Deadline,
+    ) -> Result<()> {
+        let sent = Moment::now();
+        let mut heard = None;
+        let result = loop {
+            match self.advance(reply) {
+                Ok(false) => {}
+                Ok(true) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+            if let Err(error) = self.await_more(reply, deadline) {
+                break Err(error);
+            }
+            heard.get_or_insert_with(Moment::now);
+        };
+        let now = Moment::now();
+        let heard = heard.unwrap_or(now);
+        let (write, server, read) = (sent.since(began), heard.since(sent), now.since(heard));
+        times::note(CommandTimes::exchanging(write, server, read));
+        result
     }
 
     /// What came after the last reply may only be pushes: anything else would be taken for the next reply.
@@ -108,9 +154,13 @@ impl Connection {
         *reached = Reached::default();
         self.settle(replies)?;
         self.reader.begin_batch(count, replies);
+        let began = self.timed.then(Moment::now);
         let result = self
             .send_many(requests, replies, deadline, &mut reached.sent)
-            .and_then(|()| self.receive(replies, deadline));
+            .and_then(|()| match began {
+                None => self.receive(replies, deadline),
+                Some(began) => self.receive_timed(began, replies, deadline),
+            });
         reached.answered = match result {
             Ok(()) => count,
             Err(_) => self.reader.abandon_batch(replies),

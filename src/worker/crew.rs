@@ -12,7 +12,7 @@ use std::sync::Mutex;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use crate::clock::Deadline;
+use crate::clock::{Deadline, tell};
 use crate::error::{Error, Result};
 use crate::fork::lock;
 use crate::worker::{Latch, Worker};
@@ -106,7 +106,7 @@ fn work(inbox: &Receiver<Job>, closing: &Latch) {
 pub(crate) fn run(job: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(job)) {
         // Its text may hold values, which have no business in the log; the panic hook has printed it anyway.
-        log::error!(target: "redkeep", "a handler panicked; its thread goes on");
+        tell!(error, "a handler panicked; its thread goes on");
         // Dropping what was thrown could throw again.
         std::mem::forget(panic);
     }

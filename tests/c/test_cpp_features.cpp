@@ -234,6 +234,46 @@ static void forks(redkeep::manager &keep)
     CHECK(guard.is_held() && guard.release());
 }
 
+/* A span goes from the one function to the other, whatever they throw; all of them are destroyed. */
+static void traces()
+{
+    struct span {
+        std::string name;
+        counted seen;
+    };
+    std::string last;
+    int over = 0;
+    {
+        redkeep::config config;
+        config.set("url", url_of("RK_TEST_URL"));
+        config.command_hook(
+            [own = counted()](const redkeep::traced_call &call) {
+                if (call.name() == "PING")
+                    throw std::runtime_error("it goes no further");
+                CHECK(!call.node() && call.tries() == 0 && call.time() == 0us);
+                return span{std::string(call.name()), {}};
+            },
+            [&over, &last](span begun, const redkeep::traced_call &call) {
+                CHECK_TEXT(call.name(), begun.name);
+                CHECK(call.node() && call.tries() == 1 && call.commands() == 1);
+                CHECK(call.time() >= call.time("server") && call.time("lunch") == -1us);
+                last = begun.name + " " + rk_status_name(call.status());
+                over++;
+                throw 7;
+            });
+        auto keep = redkeep::manager::open(config);
+        keep.ping();
+        keep.set("traced", "word");
+        CHECK_TEXT(last, "SET RK_OK");
+        FAILS(RK_ERR_NOT_A_NUMBER, keep.incr("traced"));
+        CHECK_TEXT(last, "INCRBY RK_ERR_NOT_A_NUMBER");
+        CHECK_EQ_INT(over, 2);
+        config.no_command_hook();
+        CHECK_EQ_INT(counted::alive, 1);
+    }
+    CHECK_EQ_INT(counted::alive, 0);
+}
+
 int main(int argc, char **)
 {
     auto keep = open_keep();
@@ -244,6 +284,7 @@ int main(int argc, char **)
     user_sessions(keep);
     caches(keep);
     near_caches(keep);
+    traces();
     /* Given anything, it does not fork: AddressSanitizer's own locks stay locked in a child, and valgrind tells of what
      * the parent's threads held. */
     if (argc == 1)

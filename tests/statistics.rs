@@ -1,0 +1,503 @@
+//! What a manager tells of itself: the statistics and their documentation, slow calls, the command hook.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::thread;
+use std::time::Duration;
+
+use redkeep::{ChannelOptions, CommandTimes, Config, ErrorKind, Manager, Message, Outcome};
+use serde_json::Value;
+use support::{CANARY_KEY, CANARY_VALUE, Fault, PATIENCE, Proxy, Server, Way, wait_until};
+
+const SCHEMA: &str = include_str!("../src/stats/schema.md");
+
+fn with(url: &str, change: impl FnOnce(Config) -> Config) -> Manager {
+    let config = Config::new().url(url).command_timeout(PATIENCE);
+    Manager::open_config(&change(config)).expect("a config of ours")
+}
+
+/// The first words of the rows of the table below this heading, and what stands in the cell of this number.
+fn rows(heading: &str, cell: usize) -> Vec<(String, String)> {
+    let below = SCHEMA.split(&format!("## {heading}\n")).nth(1);
+    let below = below.expect("the heading").split("\n## ").next();
+    let lines = below.into_iter().flat_map(str::lines);
+    let rows = lines.filter_map(|line| line.strip_prefix("| `"));
+    rows.map(|row| {
+        let (name, rest) = row.split_once('`').expect("a name in quotes");
+        let cells: Vec<&str> = rest.split('|').map(str::trim).collect();
+        assert!(!cells[cells.len() - 2].is_empty(), "{name} has no meaning");
+        (name.to_owned(), cells[cell].to_owned())
+    })
+    .collect()
+}
+
+/// The way to every value that is no object and no array of objects.
+fn paths(json: &Value, so_far: &str, found: &mut BTreeSet<String>) {
+    match json {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let dot = if so_far.is_empty() { "" } else { "." };
+                paths(value, &format!("{so_far}{dot}{name}"), found);
+            }
+        }
+        // Nothing is known of what is in it.
+        Value::Array(all) if all.is_empty() => {}
+        Value::Array(all) if all[0].is_object() => {
+            for one in all {
+                paths(one, &format!("{so_far}[]"), found);
+            }
+        }
+        _ => {
+            found.insert(so_far.to_owned());
+        }
+    }
+}
+
+/// Managers on which everything has been used that is counted.
+fn busy() -> (Server, Vec<Manager>) {
+    let server = Server::start();
+    let keep = with(&server.url(), |config| {
+        config.health_check_interval(Duration::from_millis(50))
+    });
+    keep.set("key", 1).unwrap();
+    let near = keep.near_cache(1 << 20);
+    assert_eq!(near.get::<i64>("key").unwrap(), Some(1));
+    drop(keep.lock("report").acquire(Duration::from_secs(5)).unwrap());
+    let sender = keep.sender().register_channel("orders");
+    let consumer = keep
+        .consumer("billing")
+        // Its third is how soon the server is asked where the group stands.
+        .register_channel(
+            "orders",
+            ChannelOptions::new().claim_idle(Duration::from_millis(150)),
+        )
+        .register_handler("orders", |_: &redkeep::Received| Ok::<(), String>(()));
+    let message = Message::from_json("made", "1").unwrap();
+    sender.send("orders", &message).unwrap();
+    let worker = consumer.start().unwrap();
+    wait_until(PATIENCE, || {
+        let channel = &keep.stats()["consumers"][0]["channels"][0];
+        channel["handled"] == 1 && channel["lag"].is_i64() && channel["pending"].is_i64()
+    });
+    // A lease now, a health check that has been made, and sentinels that cannot be reached.
+    wait_until(PATIENCE, || {
+        keep.stats()["pools"]["nodes"][0]["latency_ms"].is_f64()
+    });
+    let behind = with("redis+sentinel://127.0.0.1:1/mymaster", |config| {
+        config.command_timeout(Duration::from_millis(300))
+    });
+    assert!(behind.get::<String>("key").is_err());
+    // They end with their managers, which is soon enough.
+    std::mem::forget((near, worker));
+    (server, vec![keep, behind])
+}
+
+#[test]
+fn every_field_and_metric_is_documented_and_every_documented_one_is_there() {
+    let (_server, managers) = busy();
+    let lease = managers[0].client().dedicated().unwrap();
+    let mut found = BTreeSet::new();
+    for keep in &managers {
+        paths(&keep.stats(), "", &mut found);
+    }
+    // A standalone server has no slots.
+    found.insert("pools.nodes[].slots".to_owned());
+    let documented: BTreeSet<String> = rows("As JSON", 0).into_iter().map(|row| row.0).collect();
+    assert_eq!(
+        found, documented,
+        "left: what there is; right: src/stats/schema.md"
+    );
+
+    let text = managers[0].stats_prometheus();
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let mut metrics: BTreeSet<(String, String)> = BTreeSet::new();
+    for (name, kind) in types.filter_map(|line| line.split_once(' ')) {
+        let beginning = |line: &&str| {
+            let rest = line.strip_prefix(name)?;
+            let rest = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|end| rest.strip_prefix(end))
+                .unwrap_or(rest);
+            rest.starts_with(['{', ' ']).then_some(rest.to_owned())
+        };
+        let sample = text.lines().find_map(|line| beginning(&line));
+        let sample = sample.unwrap_or_else(|| panic!("{name} has no value"));
+        let labels = sample
+            .strip_prefix('{')
+            .and_then(|rest| rest.split_once('}'));
+        let labels = labels.map_or("", |labels| labels.0);
+        let names = labels.split(',').filter_map(|pair| pair.split_once('='));
+        let names: Vec<&str> = names
+            .map(|pair| pair.0)
+            .filter(|name| *name != "le")
+            .collect();
+        metrics.insert((name.to_owned(), format!("{kind}: {}", names.join(", "))));
+    }
+    let kinds = rows("For Prometheus", 1);
+    let labels = rows("For Prometheus", 2).into_iter().map(|row| row.1);
+    let documented = kinds.into_iter().zip(labels);
+    let documented: BTreeSet<(String, String)> = documented
+        .map(|((name, kind), labels)| (name, format!("{kind}: {labels}")))
+        .collect();
+    assert_eq!(
+        metrics, documented,
+        "left: what there is; right: src/stats/schema.md"
+    );
+    drop(lease);
+}
+
+#[test]
+fn who_waits_for_a_connection_or_a_lock_is_counted_by_how_long() {
+    let server = Server::start();
+    let keep = with(&server.url(), |config| {
+        config.shared_lines(0).max_connections(1)
+    });
+    let stats = || keep.stats();
+    keep.set("key", 1).unwrap();
+    let waits = |stats: &Value, le: usize| {
+        stats["pools"]["nodes"][0]["pool_waits"]["buckets"][le]["count"].clone()
+    };
+    assert_eq!(waits(&stats(), 14), 0, "who need not wait is not counted");
+    let lease = keep.client().dedicated().unwrap();
+    let other = keep.clone();
+    let waiter = thread::spawn(move || other.get::<i64>("key").unwrap());
+    wait_until(PATIENCE, || {
+        stats()["pools"]["nodes"][0]["pools"][0]["waiting"] == 1
+    });
+    thread::sleep(Duration::from_millis(20));
+    drop(lease);
+    assert_eq!(waiter.join().unwrap(), Some(1));
+    assert_eq!(waits(&stats(), 14), 1);
+    assert_eq!(waits(&stats(), 6), 0, "it waited for more than 10 ms");
+
+    let held = keep.lock("report").acquire(Duration::from_secs(5)).unwrap();
+    let error = keep
+        .lock("report")
+        .acquire(Duration::from_millis(20))
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LockTimeout);
+    assert!(keep.lock("report").try_acquire().unwrap().is_none());
+    drop(held);
+    let stats = stats();
+    assert_eq!(stats["lock_waits"]["buckets"][14]["count"], 1);
+    assert_eq!(stats["lock_timeouts"], 1, "only who waited in vain");
+}
+
+#[test]
+fn calls_on_leased_connections_are_counted() {
+    let server = Server::start();
+    let keep = with(&server.url(), |config| config);
+    let mut lease = keep.client().dedicated().unwrap();
+    lease.command::<()>("PING").unwrap();
+    assert!(lease.command::<()>("INCR").is_err());
+    let mut pipe = lease.pipeline();
+    pipe.command("PING").unwrap().command("PING").unwrap();
+    pipe.execute().unwrap();
+    let stats = keep.stats();
+    assert_eq!((&stats["calls"], &stats["errors"]), (&3.into(), &1.into()));
+}
+
+#[test]
+fn a_near_cache_is_counted_as_long_as_it_lives() {
+    let server = Server::start();
+    let keep = with(&server.url(), |config| config);
+    assert_eq!(keep.stats()["near"], Value::Array(Vec::new()));
+    keep.set("key", 1).unwrap();
+    let near = keep.near_cache(1 << 20);
+    for _ in 0..3 {
+        near.get::<i64>("key").unwrap();
+    }
+    keep.set("key", 2).unwrap();
+    near.get::<i64>("key").unwrap();
+    let told = keep.stats()["near"][0].clone();
+    assert_eq!((&told["hits"], &told["misses"]), (&2.into(), &2.into()));
+    assert!(told["invalidations"].as_u64() >= Some(1));
+    let number = &told["cache"];
+    let line = format!("redkeep_near_hits_total{{cache=\"{number}\"}} 2\n");
+    assert!(keep.stats_prometheus().contains(&line));
+    drop(near);
+    assert_eq!(keep.stats()["near"], Value::Array(Vec::new()));
+}
+
+/// What was logged, of all tests.
+fn logged() -> MutexGuard<'static, Vec<String>> {
+    static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    static START: OnceLock<()> = OnceLock::new();
+    struct Collector;
+    impl log::Log for Collector {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            LINES.lock().unwrap().push(record.args().to_string());
+        }
+        fn flush(&self) {}
+    }
+    START.get_or_init(|| {
+        log::set_logger(&Collector).expect("no other logger");
+        log::set_max_level(log::LevelFilter::Trace);
+    });
+    LINES.lock().unwrap()
+}
+
+/// The milliseconds behind this word.
+fn after(line: &str, word: &str) -> f64 {
+    let rest = line.split(word).nth(1).expect("the word");
+    let number: String = rest
+        .trim_start()
+        .chars()
+        .take_while(|c| c.is_ascii_digit() || *c == '.')
+        .collect();
+    number.parse().expect("a number")
+}
+
+#[test]
+fn slow_calls_are_told_by_name_with_what_their_time_went_to() {
+    drop(logged());
+    let server = Server::start();
+    let proxy = Proxy::to(server.address());
+    let keep = with(&proxy.url(), |config| {
+        config.slow_call(Duration::from_millis(30))
+    });
+    keep.set(CANARY_KEY, CANARY_VALUE).unwrap();
+    let told = || -> Vec<String> {
+        let lines = logged();
+        let mine = lines.iter().filter(|line| line.contains(&proxy.address()));
+        mine.filter(|line| line.starts_with("slow: "))
+            .cloned()
+            .collect()
+    };
+    let before = told().len();
+    proxy.set(Way::ToClient, Fault::Delay(Duration::from_millis(60)));
+    let _: Option<String> = keep.get(CANARY_KEY).unwrap();
+    let lines = told();
+    assert_eq!(lines.len(), before + 1, "{lines:?}");
+    let line = &lines[before];
+    assert!(
+        line.starts_with(&format!("slow: GET to {} took ", proxy.address())),
+        "{line}"
+    );
+    assert!(
+        after(line, "took") >= 55.0 && after(line, "server") >= 55.0,
+        "{line}"
+    );
+    let parts = ["wait", "connect", "write", "server", "read"];
+    let sum: f64 = parts
+        .iter()
+        .map(|part| after(line, &format!("{part} ")))
+        .sum();
+    assert!((sum - after(line, "took")).abs() < 1.0, "{line}");
+
+    // Many at once, by shared lines: to each, the server is what was slow.
+    let threads: Vec<_> = (0..8)
+        .map(|_| {
+            let keep = keep.clone();
+            thread::spawn(move || keep.get::<String>(CANARY_KEY).unwrap())
+        })
+        .collect();
+    threads
+        .into_iter()
+        .for_each(|thread| drop(thread.join().unwrap()));
+    // And in a pipeline, and on a connection of one's own, which is opened first.
+    let mut pipe = keep.pipeline();
+    pipe.command("PING").unwrap().command("PING").unwrap();
+    pipe.execute().unwrap();
+    let lines = told();
+    let slow = lines
+        .iter()
+        .filter(|line| line.starts_with("slow: GET"))
+        .skip(1);
+    for line in slow {
+        assert!(after(line, "server ") >= 25.0, "{line}");
+    }
+    for _ in 0..10 {
+        let _: Option<String> = keep.get(CANARY_KEY).unwrap();
+    }
+    let count = told().len();
+    assert!(count <= 20, "{count} lines: ten in ten seconds at most");
+    assert!(
+        keep.stats()["slow"].as_u64().unwrap() >= 20,
+        "counted, told or not"
+    );
+
+    // What blocks by its own wish is not slow.
+    proxy.heal();
+    let slow = keep.stats()["slow"].as_u64();
+    let _: Option<(String, String)> = keep.command(("BLPOP", "nothing", 0.1)).unwrap();
+    assert_eq!(keep.stats()["slow"].as_u64(), slow);
+    let all = logged().join("\n");
+    assert!(!all.contains(CANARY_KEY) && !all.contains(CANARY_VALUE));
+}
+
+#[test]
+fn a_slow_connect_is_told_as_such() {
+    drop(logged());
+    let server = Server::start();
+    let proxy = Proxy::to(server.address());
+    proxy.set(Way::ToClient, Fault::Delay(Duration::from_millis(60)));
+    let keep = with(&proxy.url(), |config| {
+        config.slow_call(Duration::from_millis(30))
+    });
+    keep.set("key", 1).unwrap();
+    let lines = logged();
+    let mine = lines
+        .iter()
+        .find(|line| line.starts_with("slow: SET") && line.contains(&proxy.address()));
+    let line = mine.expect("a line");
+    assert!(
+        after(line, "connect ") >= 55.0 && after(line, "server ") >= 55.0,
+        "{line}"
+    );
+    assert!(after(line, "wait ") < 250.0, "{line}");
+}
+
+#[test]
+fn what_goes_wrong_again_and_again_does_not_fill_the_log() {
+    drop(logged());
+    let server = Server::start();
+    let keep = with(&server.url(), |config| config);
+    let subscriber = keep.subscriber();
+    subscriber
+        .on_message(|_: &redkeep::Published| Err::<(), String>("of this test".into()))
+        .unwrap();
+    subscriber.add("news").unwrap();
+    for _ in 0..100 {
+        keep.publish("news", "x").unwrap();
+    }
+    wait_until(PATIENCE, || subscriber.stats().unwrap().failed == 100);
+    let lines = logged();
+    let lines = lines.iter().filter(|line| line.contains("of this test"));
+    let count = lines.count();
+    assert!(
+        (1..=20).contains(&count),
+        "{count}: ten in ten seconds at most"
+    );
+}
+
+type Told = (
+    String,
+    usize,
+    Option<String>,
+    Option<ErrorKind>,
+    u32,
+    Duration,
+    CommandTimes,
+    String,
+);
+
+#[test]
+fn a_hook_is_told_of_every_command_before_and_after() {
+    let server = Server::start();
+    let all: Arc<Mutex<Vec<Told>>> = Arc::default();
+    let keeper: Arc<OnceLock<Manager>> = Arc::default();
+    let (told, inside) = (all.clone(), keeper.clone());
+    let keep = with(&server.url(), |config| {
+        config.command_hook(
+            |start| (start.name.to_owned(), thread::current().id()),
+            move |(name, thread), end| {
+                assert_eq!(thread, thread::current().id());
+                let node = end.node.map(str::to_owned);
+                let error = end.error.map(|error| error.kind());
+                let one = (
+                    end.name.to_owned(),
+                    end.commands,
+                    node,
+                    error,
+                    end.tries,
+                    end.duration,
+                    end.times,
+                    name,
+                );
+                told.lock().unwrap().push(one);
+                // What a hook calls is not told, or this would never end.
+                if let Some(keep) = inside.get() {
+                    keep.set("of the hook", 1).unwrap();
+                }
+            },
+        )
+    });
+    keeper.set(keep.clone()).unwrap();
+    keep.set("key", "word").unwrap();
+    assert!(keep.incr("key", 1).is_err());
+    let mut pipe = keep.pipeline();
+    pipe.command(("GET", "key"))
+        .unwrap()
+        .command(("INCR", "key"))
+        .unwrap();
+    pipe.execute().unwrap();
+    keep.transaction("key", |tx| tx.command(("GET", "key")).map(drop))
+        .map(|_: (String,)| ())
+        .unwrap();
+    let mut lease = keep.client().dedicated().unwrap();
+    assert!(lease.command::<i64>(("INCRBY", "key", 1)).is_err());
+    drop(lease);
+    assert_eq!(keep.get::<i64>("of the hook").unwrap(), Some(1));
+
+    let all = std::mem::take(&mut *all.lock().unwrap());
+    let names: Vec<(&str, usize, bool)> = all
+        .iter()
+        .map(|one| (one.0.as_str(), one.1, one.3.is_some()))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            ("SET", 1, false),
+            ("INCRBY", 1, true),
+            ("PIPELINE", 2, false),
+            ("WATCH", 1, false),
+            ("MULTI", 3, false),
+            ("INCRBY", 1, true),
+            ("GET", 1, false),
+        ]
+    );
+    for (name, _, node, _, tries, duration, times, span) in &all {
+        assert_eq!(node.as_deref(), Some(server.address().as_str()), "{name}");
+        assert_eq!((*tries, span), (1, name));
+        let sum = times.wait + times.connect + times.write + times.server + times.read;
+        assert_eq!(sum, *duration, "{name}");
+        assert!(times.server > Duration::ZERO, "{name}");
+    }
+    assert_eq!(all[1].3, Some(ErrorKind::NotANumber));
+}
+
+#[test]
+fn a_hook_that_panics_harms_nobody_and_one_is_told_of_failures() {
+    let server = Server::start();
+    let after = Arc::new(Mutex::new(0));
+    let told = after.clone();
+    let keep = with(&server.url(), |config| {
+        config.command_hook(
+            |start| assert_ne!(start.name, "GET", "of the test"),
+            move |(), end| {
+                *told.lock().unwrap() += 1;
+                assert_ne!(end.name, "SET", "of the test");
+            },
+        )
+    });
+    keep.set("key", 1).unwrap();
+    assert_eq!(keep.get::<i64>("key").unwrap(), Some(1));
+    assert_eq!(
+        *after.lock().unwrap_or_else(|poison| poison.into_inner()),
+        1,
+        "after only what came before"
+    );
+    let nowhere = with("redis://127.0.0.1:1", |config| {
+        let told = after.clone();
+        config.command_hook(
+            |_| (),
+            move |(), end| {
+                let error = end.error.expect("nobody listens there");
+                assert_eq!(
+                    (error.kind(), error.outcome()),
+                    (ErrorKind::Connect, Outcome::NotSent)
+                );
+                *told.lock().unwrap_or_else(|poison| poison.into_inner()) += 10 * end.tries;
+            },
+        )
+    });
+    assert!(nowhere.set("key", 1).is_err());
+    let count = *after.lock().unwrap_or_else(|poison| poison.into_inner());
+    assert!(count >= 11, "{count}");
+}
