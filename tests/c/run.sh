@@ -240,6 +240,9 @@ readme() {
             -o "${source%.*}" "-L$prefix/lib" -lredkeep "-Wl,-rpath,$prefix/lib"
         try "$(basename "$source") (runs)" timeout 60 "${source%.*}"
     done
+    awk '/^```python$/ { inside = 1; next } /^```/ { inside = 0 } inside' README.md >"$build/readme.py"
+    try "readme.py (runs)" env LD_LIBRARY_PATH="$prefix/lib" PYTHONPATH=examples-c/python timeout 60 \
+        python3 "$build/readme.py"
 }
 
 by_pkg_config() {
