@@ -28,7 +28,7 @@ BENCH := $(CURDIR)/target/bench-prefix
 .DEFAULT_GOAL := help
 # Cargo uses all processors by itself, and the steps of `make test` build on one another.
 .NOTPARALLEL:
-.PHONY: help setup setup-tests lib install uninstall header docs lint test test-rust test-topologies test-c demo bench bench-cluster bench-streams faults soak soak-streams fuzz loom sanitize miri audit clean
+.PHONY: help setup setup-tests lib install uninstall header docs lint test test-rust test-topologies test-c demo bench bench-cluster bench-streams faults soak soak-streams fuzz loom sanitize miri audit test-languages clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -97,6 +97,10 @@ test-topologies: setup-tests ## the features' tests once more: on a cluster, beh
 
 test-c: setup-tests ## the C tests, plain, under valgrind and with AddressSanitizer
 	./tests/c/run.sh
+
+test-languages: ## the programs in Lua and JavaScript, and the types of the Python module
+	@./.ci/setup server gcc luajit node npm mypy
+	./tests/languages.sh
 
 MINUTES ?= 2
 NEAR_MINUTES ?= 10
