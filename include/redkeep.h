@@ -269,7 +269,7 @@ enum rk_status RK_INT32 {
     RK_ERR_TLS = -108,
     /** The node is known to be down: nothing was tried. */
     RK_ERR_NO_HEALTHY_POOLS = -109,
-    /** There is no server program for embedded://, or it did not start. */
+    /** There is no server program for embedded://, or it did not start, or it was not opened for what was asked of it. */
     RK_ERR_EMBEDDED = -110,
     /** An error of the server with no status of its own; see rk_error_server_code(). */
     RK_ERR_SERVER = -200,
@@ -513,8 +513,9 @@ void rk_config_free(struct rk_config *config);
 
 /**
  * Opens a manager for a URL: redis://[[user]:password@]host[:port][/db], unix:///path/of/socket, or embedded://, which
- * starts a private server that ends with the manager. url NULL: as the environment says (REDIS_URL and the others).
- * Nothing is sent before the first command, except that embedded:// starts its server. out may not be NULL.
+ * starts a private server that ends with the manager (the properties "embedded_..." say more). url NULL: as the
+ * environment says (REDIS_URL and the others). Nothing is sent before the first command, except that embedded:// starts
+ * its server. out may not be NULL.
  */
 rk_status rk_manager_open(const char *url,
                           struct rk_manager **out,
@@ -656,6 +657,25 @@ rk_status rk_manager_stats_json(struct rk_manager *manager,
 rk_status rk_manager_stats_prometheus(struct rk_manager *manager,
                                       rk_bytes *text,
                                       rk_error **err);
+
+/**
+ * Makes the embedded:// server of this manager fail, for everybody who talks to it, until another fault is set, so that
+ * the tests of a program see what the program does then. It holds when this returns. fault is one of
+ *
+ *   "none"       everything passes
+ *   "freeze"     nothing passes, and connections stay open: a server that hangs. What was sent meanwhile reaches the
+ *                server when the fault ends
+ *   "drop"       every connection is closed, and every new one as soon as it is made: a server that ended. Its data
+ *                stay; followed by "none" at once, it is a short interruption
+ *   "slow:50ms"  whatever the server sends, messages of subscriptions too, arrives so much later (up to 24h)
+ *
+ * The manager must have been opened with the property "embedded_faults", as in embedded://?embedded_faults=on; for any
+ * other it is RK_ERR_EMBEDDED. When a fault ends, the server is found again within a second, or at once by
+ * rk_manager_wait_for_ready().
+ */
+rk_status rk_manager_embedded_fault(struct rk_manager *manager,
+                                    const char *fault,
+                                    rk_error **err);
 
 /**
  * Ends everything: every call under way returns RK_ERR_CLOSED, every thread ends, an embedded server too, and later

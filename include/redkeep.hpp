@@ -2320,6 +2320,13 @@ class manager : public detail::handle<rk_manager, rk_manager_free> {
         return detail::call<std::string>(rk_manager_stats_prometheus, raw());
     }
 
+    /// Makes the embedded:// server of this manager, opened with embedded://?embedded_faults=on, fail until another
+    /// fault is set: "none", "freeze", "drop" or, with a time, "slow:50ms"; see rk_manager_embedded_fault().
+    returns<void> embedded_fault(std::string_view fault)
+    {
+        return detail::call<void>(rk_manager_embedded_fault, raw(), detail::text(fault, "fault"));
+    }
+
     /// Ends everything: calls under way and later ones are RK_ERR_CLOSED. RK_ERR_TIMEOUT if a thread still runs after
     /// this time, the property "command_timeout" by default. The end of a manager's scope closes it too.
     returns<void> close(timespan timeout = by_default) { return detail::call<void>(rk_manager_close, raw(), timeout); }

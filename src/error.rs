@@ -67,7 +67,7 @@ pub enum ErrorKind {
     Tls,
     /// The node is known to be down: nothing was tried.
     NoHealthyPools,
-    /// No server program for `embedded://`, or it did not start.
+    /// No server program for `embedded://`, or it did not start, or it was not opened for what was asked of it.
     Embedded,
 
     // What the server answered.

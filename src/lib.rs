@@ -75,7 +75,7 @@ pub use error::{Error, ErrorKind, Outcome, Result};
 pub use limiter::{Limiter, Verdict};
 pub use lock::{Held, Lock, Redlock, RedlockHeld};
 pub use manager::{
-    Health, LineState, Manager, NodeRole, NodeState, NodeStatus, PoolState, PoolStatus,
+    Fault, Health, LineState, Manager, NodeRole, NodeState, NodeStatus, PoolState, PoolStatus,
     SentinelStatus, TopologyKind,
 };
 pub use near::{NearCache, NearStats};

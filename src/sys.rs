@@ -200,6 +200,18 @@ pub(crate) fn executable(path: &std::path::Path) -> bool {
     path.is_file() && unsafe { libc::access(name.as_ptr(), libc::X_OK) } == 0
 }
 
+/// Takes the file for this process and those it hands the descriptor to, until the last of them closes it; false if
+/// somebody else has it.
+pub(crate) fn lock_file(file: BorrowedFd<'_>) -> io::Result<bool> {
+    // SAFETY: a plain system call, on a descriptor that is open while borrowed.
+    match checked(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } as isize)
+    {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// The time since the machine was started, sleep included: it goes on while this process, or all of the machine, stands
 /// still.
 pub(crate) fn uptime() -> Duration {

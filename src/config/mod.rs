@@ -37,7 +37,7 @@ pub use hook::{CommandEnd, CommandStart};
 pub use property::Config;
 pub(crate) use secret::Secret;
 pub(crate) use setting::Setting;
-pub(crate) use settings::Settings;
+pub(crate) use settings::{EmbeddedServer, Settings};
 pub(crate) use target::{Target, endpoint};
 pub use value::ReadFrom;
 

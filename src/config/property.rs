@@ -100,6 +100,28 @@ macro_rules! properties {
         ///
         /// The parameters of a url are the properties below, and apply over them.
         ///
+        /// # A server for tests
+        ///
+        /// `embedded://` starts a private server, which ends with the manager, even if the program is killed. It is
+        /// meant for the tests of programs: each test has its own, and needs no port. The properties `embedded_...`
+        /// choose the program, let it listen at a port, give it settings, have it keep its data, and let it fail on
+        /// demand ([`Manager::embedded_fault`](crate::Manager::embedded_fault)). They are of no effect elsewhere.
+        ///
+        /// ```
+        /// use redkeep::{Config, Manager};
+        ///
+        /// let config = Config::new()
+        ///     .url("embedded://")                    // or embedded://?embedded_port=0, and so on
+        ///     .embedded_port(0)
+        ///     .embedded_config("maxmemory 10mb\nmaxmemory-policy allkeys-lru");
+        /// let keep = Manager::open_config(&config)?;
+        /// let address = keep.fetch_pool_status().nodes[0].address.clone();
+        /// let other = Manager::open(&format!("redis://{address}"))?;
+        /// other.set("a", 1)?;
+        /// assert_eq!(keep.get("a")?, Some(1));
+        /// # redkeep::Result::Ok(())
+        /// ```
+        ///
         /// # Every property
         ///
         #[doc = include_str!("properties.md")]
@@ -419,6 +441,39 @@ properties! {
     near_cache_bytes: usize, set by usize {
         takes: Rule::BytesOrOff(64 * GIB),
         default: "0",
+    }
+
+    /// The program that an `embedded://` server runs: its path, or its name. Without it, redis-server or valkey-server,
+    /// whichever is found first.
+    embedded_server: String, set by impl Into<String> {
+        takes: Rule::Path,
+    }
+
+    /// The TCP port of 127.0.0.1 at which an `embedded://` server listens, where others are to find it too; 0: a free
+    /// one. Without it, a unix socket in a folder that only this user can look into. The status of the pools tells
+    /// which.
+    embedded_port: u16, set by u16 {
+        takes: Rule::Number(0, 65_535),
+    }
+
+    /// More settings for an `embedded://` server, as they stand in redis.conf, one on each line (`%0A` ends a line in
+    /// a url). They are never printed.
+    embedded_config: String, set by impl Into<String> {
+        takes: Rule::Text,
+        secret: true,
+    }
+
+    /// A folder in which an `embedded://` server keeps its data, made if it is not there: the next server that is given
+    /// the same folder has them. One server has it at a time. Without it, nothing is kept.
+    embedded_data: String, set by impl Into<String> {
+        takes: Rule::Path,
+    }
+
+    /// Whether an `embedded://` server can be made to fail, by `embedded_fault`. All that goes to the server and comes
+    /// from it then passes through a thread of the manager, which takes its time.
+    embedded_faults: bool, set by bool {
+        takes: Rule::Flag,
+        default: "false",
     }
 }
 

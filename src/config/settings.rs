@@ -3,6 +3,7 @@
 use super::credentials::Provider;
 use super::hook::Hook;
 use super::property::Config;
+use super::secret::Secret;
 use super::value::ReadFrom;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tls::{self, Tls};
@@ -40,6 +41,20 @@ pub(crate) struct Settings {
     pub credentials: Option<Provider>,
     /// 0: no near cache.
     pub near_cache_bytes: usize,
+    pub embedded: EmbeddedServer,
+}
+
+/// What is special about the server of `embedded://`.
+#[derive(Clone, Debug)]
+pub(crate) struct EmbeddedServer {
+    /// A path, or a name.
+    pub server: Option<String>,
+    /// None: a unix socket; 0: a free port.
+    pub port: Option<u16>,
+    /// Lines of redis.conf, which may hold a password.
+    pub config: Option<Secret>,
+    pub data: Option<PathBuf>,
+    pub faults: bool,
 }
 
 impl Settings {
@@ -82,6 +97,13 @@ impl Settings {
             }),
             credentials,
             near_cache_bytes: needed(all.near_cache_bytes, "near_cache_bytes")?,
+            embedded: EmbeddedServer {
+                server: all.embedded_server,
+                port: all.embedded_port,
+                config: all.embedded_config.map(Secret::new),
+                data: all.embedded_data.map(PathBuf::from),
+                faults: needed(all.embedded_faults, "embedded_faults")?,
+            },
         })
     }
 }

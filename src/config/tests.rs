@@ -201,6 +201,21 @@ fn table() -> Vec<Row<'static>> {
             &[("off", "0"), ("64MB", "64000000"), ("64GiB", "68719476736")],
             &["65GiB"],
         ),
+        ("embedded_server", None, TEXTS, BAD_TEXTS),
+        (
+            "embedded_port",
+            None,
+            &[("0", "0"), ("6390", "6390")],
+            &["", "65536", "-1", "off"],
+        ),
+        (
+            "embedded_config",
+            None,
+            &[("save \"\"\nmaxmemory 1mb", "save \"\"\nmaxmemory 1mb")],
+            BAD_TEXTS,
+        ),
+        ("embedded_data", None, TEXTS, BAD_TEXTS),
+        ("embedded_faults", Some("false"), FLAGS, BAD_FLAGS),
     ]
 }
 
@@ -385,7 +400,12 @@ fn the_builder_and_the_names_say_the_same() {
         .tls_key("key")
         .tls_server_name("name")
         .tls_insecure(true)
-        .near_cache_bytes(1);
+        .near_cache_bytes(1)
+        .embedded_server("server")
+        .embedded_port(7)
+        .embedded_config("hz 10")
+        .embedded_data("data")
+        .embedded_faults(true);
     built.validate().unwrap();
     let mut named = Config::new();
     // It excludes the password; one of the two is enough here.

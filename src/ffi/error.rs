@@ -67,7 +67,7 @@ pub enum rk_status {
     RK_ERR_TLS = -108,
     /// The node is known to be down: nothing was tried.
     RK_ERR_NO_HEALTHY_POOLS = -109,
-    /// There is no server program for embedded://, or it did not start.
+    /// There is no server program for embedded://, or it did not start, or it was not opened for what was asked of it.
     RK_ERR_EMBEDDED = -110,
 
     /// An error of the server with no status of its own; see rk_error_server_code().

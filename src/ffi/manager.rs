@@ -42,8 +42,9 @@ impl<'a> Caller<'a> {
 }
 
 /// Opens a manager for a URL: redis://[[user]:password@]host[:port][/db], unix:///path/of/socket, or embedded://, which
-/// starts a private server that ends with the manager. url NULL: as the environment says (REDIS_URL and the others).
-/// Nothing is sent before the first command, except that embedded:// starts its server. out may not be NULL.
+/// starts a private server that ends with the manager (the properties "embedded_..." say more). url NULL: as the
+/// environment says (REDIS_URL and the others). Nothing is sent before the first command, except that embedded:// starts
+/// its server. out may not be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rk_manager_open(
     url: *const c_char,
@@ -413,6 +414,34 @@ pub unsafe extern "C" fn rk_manager_stats_prometheus(
         let manager = c.manager(manager)?;
         text.wanted()?;
         text.set(rk_bytes::new(manager.stats_prometheus().into_bytes()));
+        Ok(rk_status::RK_OK)
+    })
+}
+
+/// Makes the embedded:// server of this manager fail, for everybody who talks to it, until another fault is set, so that
+/// the tests of a program see what the program does then. It holds when this returns. fault is one of
+///
+///   "none"       everything passes
+///   "freeze"     nothing passes, and connections stay open: a server that hangs. What was sent meanwhile reaches the
+///                server when the fault ends
+///   "drop"       every connection is closed, and every new one as soon as it is made: a server that ended. Its data
+///                stay; followed by "none" at once, it is a short interruption
+///   "slow:50ms"  whatever the server sends, messages of subscriptions too, arrives so much later (up to 24h)
+///
+/// The manager must have been opened with the property "embedded_faults", as in embedded://?embedded_faults=on; for any
+/// other it is RK_ERR_EMBEDDED. When a fault ends, the server is found again within a second, or at once by
+/// rk_manager_wait_for_ready().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rk_manager_embedded_fault(
+    manager: *mut rk_manager,
+    fault: *const c_char,
+    err: *mut *mut rk_error,
+) -> rk_status {
+    // SAFETY: the arguments are as the header asks.
+    let c = unsafe { Caller::trusted() };
+    c.run(err, || {
+        let manager = c.manager(manager)?;
+        manager.embedded_fault(c.text(fault, "fault")?.parse()?)?;
         Ok(rk_status::RK_OK)
     })
 }

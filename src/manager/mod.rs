@@ -22,6 +22,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fork;
 use crate::node::{Node, State};
 use embedded::Embedded;
+pub use embedded::Fault;
 
 pub use status::{
     Health, LineState, NodeRole, NodeState, NodeStatus, PoolState, PoolStatus, SentinelStatus,
@@ -89,7 +90,7 @@ impl Manager {
         let settings = Arc::new(resolved.settings);
         let (target, embedded) = match resolved.target {
             Target::Embedded => {
-                let server = Arc::new(Embedded::start()?);
+                let server = Arc::new(Embedded::start(&settings.embedded)?);
                 (Target::One(server.endpoint()), Some(server))
             }
             target => (target, None),

@@ -93,6 +93,18 @@ static void shared_locks(redkeep::manager &keep)
     FAILS(RK_ERR_ARGUMENT, redkeep::manager::redlock({&keep, &one, nullptr}, "wide", 5s));
 }
 
+static void failing()
+{
+    auto frail = redkeep::manager::open("embedded://?embedded_faults=on&command_timeout=300ms");
+    frail.ping();
+    frail.embedded_fault("freeze");
+    FAILS(RK_ERR_TIMEOUT, frail.ping());
+    FAILS(RK_ERR_BAD_VALUE, frail.embedded_fault("melt"));
+    frail.embedded_fault("none");
+    frail.wait_for_ready({}, 10s, 10ms, 1000);
+    frail.ping();
+}
+
 static void limits(redkeep::manager &keep)
 {
     auto limiter = keep.limiter(2, 1min);
@@ -280,6 +292,7 @@ int main(int argc, char **)
     locks(keep);
     losses(keep);
     shared_locks(keep);
+    failing();
     limits(keep);
     user_sessions(keep);
     caches(keep);

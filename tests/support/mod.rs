@@ -27,7 +27,7 @@ pub use proxy::{Fault, Proxy, Way};
 pub use script::{Answer, Peer, polite};
 pub use secrets::{collect_logs, is_clean, logged, whole};
 pub use sentinels::Sentinels;
-pub use server::Server;
+pub use server::{Server, named_server};
 pub use tls::Authority;
 pub use wait::{PATIENCE, came_true, wait_for, wait_until};
 

@@ -381,8 +381,13 @@ fn encode(words: &[&str]) -> Vec<u8> {
     out.into_bytes()
 }
 
+/// The server that the tests were told to run on, where they were.
+pub fn named_server() -> Option<String> {
+    std::env::var("REDKEEP_TEST_SERVER").ok()
+}
+
 fn program() -> PathBuf {
-    if let Some(named) = std::env::var_os("REDKEEP_TEST_SERVER") {
+    if let Some(named) = named_server() {
         return named.into();
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
