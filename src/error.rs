@@ -137,10 +137,17 @@ struct Inner {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
+        Error::made(kind, message.into())
+    }
+
+    // Nobody is in a hurry here, and there are hundreds of callers, who would all hold a copy of it.
+    #[cold]
+    #[inline(never)]
+    fn made(kind: ErrorKind, message: String) -> Error {
         Error(Box::new(Inner {
             kind,
             outcome: Outcome::NotSent,
-            message: message.into(),
+            message,
             code: None,
             node: None,
             source: None,

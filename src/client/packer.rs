@@ -7,7 +7,7 @@ use std::ops::Range;
 use redis::{RedisWrite, ToRedisArgs};
 
 use crate::error::{Error, Result};
-use crate::transport::arg;
+use crate::transport::{arg, begin_command};
 
 /// Takes arguments in any form that the redis crate knows, and writes them as RESP.
 pub(crate) struct Packer<'a> {
@@ -25,9 +25,16 @@ pub(crate) struct Packer<'a> {
 impl<'a> Packer<'a> {
     /// Begins a command with its name.
     pub(crate) fn begin(out: &'a mut Vec<u8>, name: &str) -> Packer<'a> {
-        let mut packer = Packer::empty(out);
-        packer.bytes(name.as_bytes());
-        packer
+        out.clear();
+        begin_command(out, name.as_bytes());
+        Packer {
+            out,
+            base: 0,
+            count: 1,
+            key: None,
+            awaits_key: false,
+            many_keys: false,
+        }
     }
 
     pub(crate) fn empty(out: &'a mut Vec<u8>) -> Packer<'a> {

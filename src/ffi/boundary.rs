@@ -1,8 +1,10 @@
 //! What stands between C and Rust: no argument goes in unchecked, no panic comes out.
 
+use std::any::Any;
 use std::ffi::{CStr, c_char, c_void};
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::str::Utf8Error;
 use std::time::Duration;
 
 use redis::{RedisWrite, ToRedisArgs};
@@ -36,11 +38,7 @@ impl<'a> Caller<'a> {
         let err = self.out(err, "err", std::ptr::null_mut());
         match caught(body) {
             Ok(status) => status,
-            Err(error) => {
-                let status = rk_status::from(error.kind());
-                err.set_with(|| Box::into_raw(Box::new(rk_error::from(error))));
-                status
-            }
+            Err(error) => failed(&err, error),
         }
     }
 
@@ -104,7 +102,7 @@ impl<'a> Caller<'a> {
     pub(super) fn text(self, text: *const c_char, name: &str) -> Result<&'a str> {
         self.string(text, name)?
             .to_str()
-            .map_err(|why| Error::argument(format!("{name}: not UTF-8 ({why})")))
+            .map_err(|why| no_text(name, why))
     }
 
     /// A C string that may be NULL.
@@ -265,42 +263,66 @@ pub(super) fn milliseconds(time: i64, name: &str) -> Result<Option<Duration>> {
     }
 }
 
+// What follows stands apart from its callers, of which there is one for each exported function, so that each of them is
+// small.
+
+#[cold]
+#[inline(never)]
+fn failed(err: &Out<*mut rk_error>, error: Error) -> rk_status {
+    let status = rk_status::from(error.kind());
+    err.set_with(|| Box::into_raw(Box::new(rk_error::from(error))));
+    status
+}
+
 #[inline]
 fn check(data: *const c_void, len: usize, name: &str) -> Result<()> {
     match (data.is_null() && len > 0) || isize::try_from(len).is_err() {
-        true => Err(impossible(data, len, name)),
+        true => Err(no_data(data, len, name)),
         false => Ok(()),
     }
 }
 
 #[cold]
-fn impossible(data: *const c_void, len: usize, name: &str) -> Error {
+#[inline(never)]
+fn no_data(data: *const c_void, len: usize, name: &str) -> Error {
     Error::argument(match data.is_null() {
         true => format!("{name}: NULL with a length of {len}"),
         false => format!("{name}: a length of {len} is more than any memory holds"),
     })
 }
 
+#[cold]
+#[inline(never)]
+fn no_text(name: &str, why: Utf8Error) -> Error {
+    Error::argument(format!("{name}: not UTF-8 ({why})"))
+}
+
+#[cold]
+#[inline(never)]
 fn null(name: &str) -> Error {
     Error::argument(format!("{name}: NULL"))
 }
 
 fn caught<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     // What a panic leaves behind is the concern of the rooms below, whose locks and sockets bear it.
-    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
-        let text = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-            (Some(text), _) => text,
-            (_, Some(text)) => text.as_str(),
-            _ => "it gave no reason",
-        };
-        let error = Error::new(
-            ErrorKind::Internal,
-            format!("a fault in redkeep itself: {text}"),
-        );
-        // Dropping what was thrown could throw again, past this guard.
-        std::mem::forget(panic);
-        Err(error.outcome_is(Outcome::Unknown))
-    })
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(fault(panic)))
+}
+
+#[cold]
+#[inline(never)]
+fn fault(panic: Box<dyn Any + Send>) -> Error {
+    let text = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text.as_str(),
+        _ => "it gave no reason",
+    };
+    let error = Error::new(
+        ErrorKind::Internal,
+        format!("a fault in redkeep itself: {text}"),
+    );
+    // Dropping what was thrown could throw again, past this guard.
+    std::mem::forget(panic);
+    error.outcome_is(Outcome::Unknown)
 }
 
 #[cfg(test)]

@@ -21,9 +21,46 @@ fn header(out: &mut Vec<u8>, n_args: usize) {
 
 /// Appends one argument.
 pub(crate) fn arg(out: &mut Vec<u8>, bytes: &[u8]) {
-    prefix(out, b'$', bytes.len());
-    out.extend_from_slice(bytes);
-    out.extend_from_slice(b"\r\n");
+    append(out, b"", bytes);
+}
+
+/// Begins a command with its name; the number of its arguments, after the sigil, is for the caller to set.
+pub(crate) fn begin_command(out: &mut Vec<u8>, bytes: &[u8]) {
+    append(out, b"*0\r\n", bytes);
+}
+
+/// Up to here an argument is put together first and then appended in one piece, since each piece costs more than what is
+/// in it.
+const SHORT: usize = 64;
+
+#[inline(always)]
+fn append(out: &mut Vec<u8>, lead: &[u8], bytes: &[u8]) {
+    let n = bytes.len();
+    if n > SHORT {
+        out.extend_from_slice(lead);
+        prefix(out, b'$', n);
+        out.extend_from_slice(bytes);
+        out.extend_from_slice(b"\r\n");
+        return;
+    }
+    // What leads, `$`, two digits, two line ends.
+    let mut piece = [0; 4 + 1 + 2 + 4 + SHORT];
+    piece[..lead.len()].copy_from_slice(lead);
+    let mut at = lead.len();
+    piece[at] = b'$';
+    if n >= 10 {
+        at += 1;
+        piece[at] = b'0' + (n / 10) as u8;
+    }
+    piece[at + 1] = b'0' + (n % 10) as u8;
+    piece[at + 2] = b'\r';
+    piece[at + 3] = b'\n';
+    at += 4;
+    piece[at..at + n].copy_from_slice(bytes);
+    at += n;
+    piece[at] = b'\r';
+    piece[at + 1] = b'\n';
+    out.extend_from_slice(&piece[..at + 2]);
 }
 
 fn prefix(out: &mut Vec<u8>, sigil: u8, n: usize) {
@@ -65,6 +102,19 @@ mod tests {
             out,
             b"*4\r\n$3\r\nSET\r\n$1\r\nk\r\n$0\r\n\r\n$4\r\n\r\n\0\xff\r\n"
         );
+    }
+
+    #[test]
+    fn short_and_long_arguments_are_written_alike() {
+        for n in [0, 1, 9, 10, 63, 64, 65, 99, 100, 1000] {
+            let bytes = vec![b'x'; n];
+            let mut out = b"+".to_vec();
+            begin_command(&mut out, &bytes);
+            arg(&mut out, &bytes);
+            let text = String::from_utf8(bytes).unwrap();
+            let expected = format!("+*0\r\n${n}\r\n{text}\r\n${n}\r\n{text}\r\n");
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
     }
 
     #[test]
