@@ -12,15 +12,27 @@ INSTALL ?= install
 
 # Cargo.toml is the only place where the version is written.
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-MAJOR := $(firstword $(subst ., ,$(VERSION)))
+MAJOR := $(word 1,$(subst ., ,$(VERSION)))
+MINOR := $(word 2,$(subst ., ,$(VERSION)))
 
 # A folder of its own: what is shipped is built with other settings than what is tested.
-SHIP := target/ship
+SHIP ?= target/ship
+CARGOFLAGS ?=
 SHARED := $(SHIP)/release/libredkeep.so
 ARCHIVE := $(SHIP)/release/libredkeep.a
 # What a program has to name beside the archive.
 NATIVE := $(SHIP)/native-static-libs
 PROFILE := --config 'profile.release.lto="fat"' --config profile.release.codegen-units=1
+
+# What the files in include/ with blanks to fill are told.
+FILL = sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+	-e 's|@INCLUDE_FROM_LIB@|$(shell realpath -m --relative-to='$(LIBDIR)' '$(INCLUDEDIR)')|' \
+	-e 's|@VERSION@|$(VERSION)|' -e 's|@MAJOR@|$(MAJOR)|' -e 's|@MINOR@|$(MINOR)|' \
+	-e "s|@NATIVE@|$$(tr '\n' ' ' < $(NATIVE))|" -e "s|@NATIVE_LIST@|$$(tr -s ' \n' ';;' < $(NATIVE) | sed 's/;$$//')|"
+
+# Who answers for the Debian packages.
+MAINTAINER ?= The redkeep authors <maintainers@redkeep.example>
+DEB := target/deb
 
 DEMO := $(CURDIR)/target/demo-prefix
 BENCH := $(CURDIR)/target/bench-prefix
@@ -28,7 +40,7 @@ BENCH := $(CURDIR)/target/bench-prefix
 .DEFAULT_GOAL := help
 # Cargo uses all processors by itself, and the steps of `make test` build on one another.
 .NOTPARALLEL:
-.PHONY: help setup setup-tests lib install uninstall header docs lint test test-rust test-topologies test-c demo bench bench-cluster bench-streams faults soak soak-streams fuzz loom sanitize miri audit test-languages clean
+.PHONY: help setup setup-tests lib install uninstall header docs lint test test-rust test-topologies test-c demo bench bench-cluster bench-streams faults soak soak-streams fuzz loom sanitize miri audit test-languages deb test-packages clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -37,28 +49,44 @@ setup: ## install a Redis or Valkey server, if there is none
 	@./.ci/setup server
 
 setup-tests: ## install what the tests need, where it is missing
-	@./.ci/setup server gcc g++ clang++ valgrind python3 pkg-config openssl tmux
+	@./.ci/setup server gcc g++ clang++ valgrind python3 pkg-config openssl tmux cmake
 
 # One crate type at a time: with both, cargo drops LTO without a word. Cargo knows what is up to date.
-lib: ## build libredkeep.so and libredkeep.a as they are shipped
-	$(CARGO) rustc --release --lib --crate-type cdylib --target-dir $(SHIP) $(PROFILE)
-	$(CARGO) rustc --release --lib --crate-type staticlib --target-dir $(SHIP) $(PROFILE) \
+lib: ## build libredkeep.so and libredkeep.a as they are shipped (CARGOFLAGS=)
+	$(CARGO) rustc --release --lib --crate-type cdylib --target-dir $(SHIP) $(PROFILE) $(CARGOFLAGS)
+	$(CARGO) rustc --release --lib --crate-type staticlib --target-dir $(SHIP) $(PROFILE) $(CARGOFLAGS) \
 		-- --print native-static-libs=$(CURDIR)/$(NATIVE)
 
-install: lib ## install library, headers and pkg-config file (PREFIX=, DESTDIR=)
-	$(INSTALL) -d '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)'
+install: lib ## install libraries, headers, pkg-config and CMake files (PREFIX=, DESTDIR=)
+	$(INSTALL) -d '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(LIBDIR)/cmake/redkeep' '$(DESTDIR)$(INCLUDEDIR)'
 	$(INSTALL) -m 755 $(SHARED) '$(DESTDIR)$(LIBDIR)/libredkeep.so.$(VERSION)'
 	ln -sf libredkeep.so.$(VERSION) '$(DESTDIR)$(LIBDIR)/libredkeep.so.$(MAJOR)'
 	ln -sf libredkeep.so.$(MAJOR) '$(DESTDIR)$(LIBDIR)/libredkeep.so'
 	$(INSTALL) -m 644 $(ARCHIVE) '$(DESTDIR)$(LIBDIR)/libredkeep.a'
 	$(INSTALL) -m 644 $(wildcard include/*.h include/*.hpp) '$(DESTDIR)$(INCLUDEDIR)/'
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
-		-e 's|@VERSION@|$(VERSION)|' -e "s|@NATIVE@|$$(tr '\n' ' ' < $(NATIVE))|" \
-		include/redkeep.pc.in > '$(DESTDIR)$(LIBDIR)/pkgconfig/redkeep.pc'
+	$(FILL) include/redkeep.pc.in > '$(DESTDIR)$(LIBDIR)/pkgconfig/redkeep.pc'
+	$(FILL) include/redkeepConfig.cmake.in > '$(DESTDIR)$(LIBDIR)/cmake/redkeep/redkeepConfig.cmake'
+	$(FILL) include/redkeepConfigVersion.cmake.in > '$(DESTDIR)$(LIBDIR)/cmake/redkeep/redkeepConfigVersion.cmake'
 
 uninstall: ## remove what `make install` put there (PREFIX=, DESTDIR=)
 	rm -f '$(DESTDIR)$(LIBDIR)'/libredkeep.so* '$(DESTDIR)$(LIBDIR)/libredkeep.a'
-	rm -f '$(DESTDIR)$(LIBDIR)/pkgconfig/redkeep.pc' $(patsubst include/%,'$(DESTDIR)$(INCLUDEDIR)/%',$(wildcard include/*))
+	rm -f '$(DESTDIR)$(LIBDIR)/pkgconfig/redkeep.pc' '$(DESTDIR)$(LIBDIR)/cmake/redkeep'/redkeepConfig*.cmake
+	-rmdir '$(DESTDIR)$(LIBDIR)/cmake/redkeep'
+	rm -f $(patsubst include/%,'$(DESTDIR)$(INCLUDEDIR)/%',$(wildcard include/*.h include/*.hpp))
+
+deb: ## build the Debian packages libredkeep0 and libredkeep-dev, in target/deb (MAINTAINER=)
+	@./.ci/setup gcc dh
+	rm -rf '$(DEB)'
+	$(INSTALL) -d '$(DEB)/source'
+	$(MAKE) --no-print-directory install DESTDIR='$(CURDIR)/$(DEB)/stage' PREFIX=/usr \
+		LIBDIR=/usr/lib/$$(dpkg-architecture -qDEB_HOST_MULTIARCH)
+	cp -R .ci/debian '$(DEB)/source/debian'
+	cp -R README.md CHANGELOG.md examples-c '$(DEB)/source/'
+	sed -n '5,$$p' LICENSE | sed -e 's/^$$/./' -e 's/^/ /' >> '$(DEB)/source/debian/copyright'
+	sed -i -e 's|@VERSION@|$(VERSION)|' -e 's|@MAINTAINER@|$(MAINTAINER)|' -e "s|@DATE@|$$(date -R)|" \
+		-e "s|@HOLDER@|$$(sed -n 's/^Copyright (c) //p' LICENSE)|" \
+		'$(DEB)/source/debian/control' '$(DEB)/source/debian/changelog' '$(DEB)/source/debian/copyright'
+	cd '$(DEB)/source' && dpkg-buildpackage -b -us -uc
 
 header: ## write include/redkeep.h anew from the source
 	REDKEEP_WRITE_HEADER=1 $(CARGO) test --test header
@@ -101,6 +129,11 @@ test-c: setup-tests ## the C tests, plain, under valgrind and with AddressSaniti
 test-languages: ## the programs in Lua and JavaScript, and the types of the Python module
 	@./.ci/setup server gcc luajit node npm mypy
 	./tests/languages.sh
+
+# Not part of `make test`: it builds the library several times over.
+test-packages: setup-tests ## Debian packages, the crate, cargo cinstall, and builds without TLS and without C
+	@./.ci/setup dh lintian
+	./tests/packages.sh
 
 MINUTES ?= 2
 NEAR_MINUTES ?= 10

@@ -37,8 +37,13 @@
 //! | `transport` | one socket: dial, greet, encode, read a reply, a deadline on all of it |
 //! | `config`, `error`, `clock`, `fork`, `worker`, `stats`, `sys`, `tls` | used by all |
 
+// The C ABI is all that uses some of what is inside.
+#![cfg_attr(not(feature = "capi"), allow(dead_code))]
+
 #[cfg(not(target_os = "linux"))]
-compile_error!("redkeep runs on Linux");
+compile_error!("redkeep runs on Linux (with glibc or musl), and on no other system yet");
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("redkeep runs on machines of 64 bits, and on no others yet");
 
 mod cache;
 mod client;
@@ -46,6 +51,7 @@ mod clock;
 mod config;
 mod dispatch;
 mod error;
+#[cfg(feature = "capi")]
 mod ffi;
 mod fork;
 #[cfg(any(test, fuzzing))]

@@ -43,6 +43,7 @@ use crate::manager::Manager;
 
 pub use consumer::Consumer;
 pub use message::Message;
+#[cfg(feature = "capi")]
 pub(crate) use message::check_json;
 pub use options::{ChannelOptions, Delivery, StartAt};
 pub use received::Received;

@@ -253,11 +253,19 @@ by_pkg_config() {
     try "pkg-config" "$cc" -std=c11 -D_GNU_SOURCE "$source" -o "$build/by-pkg-config" $flags
 }
 
+# What was agreed on for the library with TLS; tests/packages.sh looks at the one without.
+size() {
+    strip -o "$build/stripped" "$prefix/lib/libredkeep.so"
+    try "stripped, it has at most 4,000,000 bytes" test "$(stat -c %s "$build/stripped")" -le 4000000
+}
+
 rm -rf "$prefix"
 mkdir -p "$build"
 make --no-print-directory install PREFIX="$prefix" DESTDIR=
 header_alone
 symbols
+size
+try "strangers, by CMake and by make" tests/c/strangers.sh "$prefix" "$build/strangers"
 if compgen -G "tests/c/test_*.c" >/dev/null; then
     start_server
     start_topologies
