@@ -16,6 +16,20 @@ static void need(rk_status status, rk_error *err)
     exit(1);
 }
 
+/* A request that counts for three, with everything there is to tell the client; a look without counting; forgiveness. */
+static void tell(rk_limiter *limiter)
+{
+    rk_error *err = NULL;
+    bool allowed = false;
+    int64_t remaining = 0, retry_after_ms = 0, reset_after_ms = 0;
+
+    need(rk_limiter_check_full(limiter, "user:2", 3, &allowed, &remaining, &retry_after_ms, &reset_after_ms, &err), err);
+    printf("X-RateLimit-Remaining: %" PRId64 "\nX-RateLimit-Reset: %" PRId64 " ms\n", remaining, reset_after_ms);
+    need(rk_limiter_reset(limiter, "user:2", NULL, &err), err);
+    need(rk_limiter_peek(limiter, "user:2", &allowed, &remaining, &retry_after_ms, &reset_after_ms, &err), err);
+    printf("after the reset %" PRId64 " are left\n", remaining);
+}
+
 int main(void)
 {
     rk_error *err = NULL;
@@ -42,6 +56,7 @@ int main(void)
         }
     }
 
+    tell(limiter);
     rk_limiter_free(limiter);
     rk_manager_free(keep);
     return 0;

@@ -17,6 +17,32 @@ static void need(rk_status status, rk_error *err)
     exit(1);
 }
 
+/* Hashes, several keys, JSON. What is kept is what was asked for. */
+static void more(rk_manager *keep, rk_near *near)
+{
+    rk_error *err = NULL;
+    rk_slice keys[] = {RK_LIT("settings:theme"), RK_LIT("settings:menu")};
+    rk_bytes text = RK_BYTES_INIT;
+    rk_reply *reply = NULL;
+
+    need(rk_set_json(keep, TEXT("settings:menu"), "[\"home\", \"cart\"]", NULL, NULL, &err), err);
+    need(rk_near_get_json(near, TEXT("settings:menu"), &text, &err), err);
+    printf("the menu is %s\n", (char *)text.data);
+    rk_bytes_free(&text);
+
+    need(rk_near_mget(near, keys, 2, &reply, &err), err);
+    printf("%zu settings\n", rk_reply_len(reply));
+    rk_reply_free(reply);
+
+    need(rk_hset(keep, TEXT("settings:mail"), TEXT("from"), TEXT("shop@example.org"), NULL, &err), err);
+    need(rk_near_hgetall(near, TEXT("settings:mail"), &reply, &err), err);
+    need(rk_near_hget(near, TEXT("settings:mail"), TEXT("from"), &text, &err), err); /* answered by the line above */
+    printf("mail has %zu field; from: %s\n", rk_reply_len(reply), (char *)text.data);
+    rk_reply_free(reply);
+    rk_bytes_free(&text);
+    need(rk_near_clear(near, &err), err); /* the copies, not the keys */
+}
+
 int main(void)
 {
     rk_error *err = NULL;
@@ -43,6 +69,7 @@ int main(void)
     printf("now it is %s\n", (char *)value.data);
     rk_bytes_free(&value);
 
+    more(keep, near);
     need(rk_near_stats_json(near, &stats, &err), err);
     printf("%s\n", (char *)stats.data);
     rk_bytes_free(&stats);

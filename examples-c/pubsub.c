@@ -106,6 +106,31 @@ static void by_epoll(rk_manager *keep)
     rk_subscriber_free(news); /* its descriptor leaves the epoll set by itself */
 }
 
+/* Subscriptions come and go while it runs. A sharded channel belongs to one node of a cluster: servers from 7.0 on. */
+static void come_and_go(rk_manager *keep)
+{
+    rk_subscriber *one = NULL;
+    rk_error *err = NULL;
+    rk_bytes stats = RK_BYTES_INIT;
+
+    need(rk_subscriber_new(keep, &one, &err), err);
+    need(rk_subscriber_add(one, "a", &err), err);
+    need(rk_subscriber_add_pattern(one, "b:*", &err), err);
+    if (rk_subscriber_add_sharded(one, "orders", &err) < 0) {
+        printf("no sharded channels here: %s\n", rk_error_message(err));
+        rk_error_free(err);
+    } else {
+        need(rk_publish_sharded(keep, "orders", TEXT("{\"id\": 3}"), NULL, &err), err);
+        need(rk_subscriber_remove_sharded(one, "orders", &err), err);
+    }
+    need(rk_subscriber_remove(one, "a", &err), err);
+    need(rk_subscriber_remove_pattern(one, "b:*", &err), err);
+    need(rk_subscriber_stats_json(one, &stats, &err), err);
+    printf("%s\n", (char *)stats.data);
+    rk_bytes_free(&stats);
+    rk_subscriber_free(one);
+}
+
 int main(void)
 {
     rk_manager *keep = NULL;
@@ -114,6 +139,7 @@ int main(void)
     need(rk_manager_open("embedded://", &keep, &err), err); /* or redis://host:6379 */
     by_callback(keep);
     by_epoll(keep);
+    come_and_go(keep);
     rk_manager_free(keep);
     return 0;
 }

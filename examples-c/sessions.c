@@ -41,9 +41,18 @@ int main(void)
     need(rk_sessions_touch(sessions, (char *)id.data, &known, &err), err);
     printf("the session is %s\n", known ? "known" : "over");
 
+    /* The devices that the user is logged in on. */
+    need(rk_sessions_all_of(sessions, "user:1", &session, &err), err);
+    printf("sessions: %s\n", (char *)session.data);
+    rk_bytes_free(&session);
+
+    /* Log out here. */
+    need(rk_sessions_delete(sessions, (char *)id.data, &known, &err), err);
+    printf("that session is %s\n", known ? "ended" : "unknown");
+
     /* Log out, on all devices. */
     need(rk_sessions_delete_all_of(sessions, "user:1", &ended, &err), err);
-    printf("%" PRId64 " session ended\n", ended);
+    printf("%" PRId64 " more ended\n", ended);
 
     rk_bytes_free(&id);
     rk_sessions_free(sessions);
