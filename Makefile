@@ -49,7 +49,7 @@ setup: ## install a Redis or Valkey server, if there is none
 	@./.ci/setup server
 
 setup-tests: ## install what the tests need, where it is missing
-	@./.ci/setup server gcc g++ clang++ valgrind python3 pkg-config openssl tmux cmake
+	@./.ci/setup server gcc g++ clang++ valgrind python3 pkg-config openssl tmux cmake libhiredis-dev
 
 # One crate type at a time: with both, cargo drops LTO without a word. Cargo knows what is up to date.
 lib: ## build libredkeep.so and libredkeep.a as they are shipped (CARGOFLAGS=)

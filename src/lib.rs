@@ -15,6 +15,9 @@
 //! # Ok(()) }
 //! ```
 //!
+//! How to do what is said in [`guides`]: from hiredis, redis-plus-plus and redis-py; locks, streams, clusters, TLS, fork,
+//! tuning.
+//!
 //! # The map
 //!
 //! A call goes down through these rooms and comes back once. A room knows only the rooms below it.
@@ -56,6 +59,7 @@ mod ffi;
 mod fork;
 #[cfg(any(test, fuzzing))]
 mod fuzz;
+pub mod guides;
 mod limiter;
 mod lock;
 mod manager;

@@ -227,17 +227,30 @@ examples() {
     done
 }
 
-# Every program of the README that is in C or C++.
-readme() {
-    local source compile
-    rm -f "$build"/readme-*.c "$build"/readme-*.cpp
-    awk -v to="$build/readme-" '/^```(c|cpp)$/ { n++; end = "." substr($0, 4); next } /^```/ { end = "" }
-        end { print > (to n end) }' README.md
-    for source in "$build"/readme-*.c "$build"/readme-*.cpp; do
+# Every program in C or C++ of the README and the guides. Those marked `hiredis` are what one comes from: they want that
+# library and a server at a port, and are compiled. There is no package of redis-plus-plus to compile the others with.
+programs() {
+    local page source compile
+    rm -rf "$build/programs"
+    mkdir "$build/programs"
+    for page in README.md src/guides/*.md; do
+        awk -v to="$build/programs/$(basename "$page" .md)-" '
+            /^```(c|cpp)$/ { n++; end = "." substr($0, 4); next }
+            /^```c hiredis$/ { n++; end = ".hiredis.c"; next }
+            /^```(c|cpp) / && !/^```cpp redis-plus-plus$/ { print FILENAME ": what is " $0 "?" > "/dev/stderr"; exit 1 }
+            /^```/ { end = "" }
+            end { print > (to n end) }' "$page"
+    done
+    for source in "$build"/programs/*; do
         compile=("$cc" -std=c99)
         if [ "${source##*.}" = cpp ]; then compile=("$cxx" -std=c++17); fi
-        try "$(basename "$source") (compiles)" "${compile[@]}" "${strict[@]}" "-I$prefix/include" "$source" \
-            -o "${source%.*}" "-L$prefix/lib" -lredkeep "-Wl,-rpath,$prefix/lib"
+        compile+=("${strict[@]}" "$source" -o "${source%.*}")
+        if [[ $source == *.hiredis.c ]]; then
+            try "$(basename "$source") (compiles)" "${compile[@]}" -lhiredis
+            continue
+        fi
+        try "$(basename "$source") (compiles)" "${compile[@]}" "-I$prefix/include" "-L$prefix/lib" -lredkeep \
+            "-Wl,-rpath,$prefix/lib"
         try "$(basename "$source") (runs)" timeout 60 "${source%.*}"
     done
     awk '/^```python$/ { inside = 1; next } /^```/ { inside = 0 } inside' README.md >"$build/readme.py"
@@ -273,7 +286,7 @@ if compgen -G "tests/c/test_*.c" >/dev/null; then
     run_cpp
     static_archive
     by_pkg_config
-    readme
+    programs
     examples
     for source in tests/c/test_*.py; do
         try "$(basename "$source" .py) (python)" env LD_LIBRARY_PATH="$prefix/lib" timeout 300 python3 "$source"
