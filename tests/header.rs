@@ -1,7 +1,11 @@
 //! include/redkeep.h is made from src/ffi, one section for each of its files, and is fresh.
 
+mod c_source;
+
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use c_source::{code, functions, words};
 
 const BEGIN: &str = r#"/* redkeep: an embedded, blocking Redis and Valkey client manager.
  *
@@ -262,55 +266,15 @@ const NOT_IN_CPP: [(&str, &str); 2] = [
     ),
 ];
 
-/// The source without its comments.
-fn code(source: &str) -> String {
-    let mut code = String::new();
-    let mut rest = source;
-    while let Some(at) = rest.find('/') {
-        let (before, from) = rest.split_at(at);
-        code.push_str(before);
-        let end = match from.get(..2) {
-            Some("/*") => from.find("*/").map(|end| end + 2),
-            Some("//") => from.find('\n'),
-            _ => Some(1),
-        };
-        rest = &from[end.unwrap_or(from.len())..];
-    }
-    code.push_str(rest);
-    code
-}
-
-fn words(code: &str) -> impl Iterator<Item = (&str, &str)> {
-    let starts = code.match_indices("rk_").map(|(at, _)| at);
-    let starts = starts.filter(|&at| {
-        let before = code[..at].chars().next_back();
-        before.is_none_or(|c| !c.is_alphanumeric() && c != '_')
-    });
-    starts.map(|at| {
-        let from = &code[at..];
-        let len = from.find(|c: char| !c.is_alphanumeric() && c != '_');
-        from.split_at(len.unwrap_or(from.len()))
-    })
-}
-
 #[test]
 fn every_function_is_used_by_the_header_for_cpp() {
     let read = |name| fs::read_to_string(root().join(name)).expect("a header");
-    let (c, cpp) = (
-        code(&read("include/redkeep.h")),
-        code(&read("include/redkeep.hpp")),
-    );
-    let declared: Vec<&str> = words(&c)
-        .filter(|(_, after)| after.starts_with('('))
-        .map(|(name, _)| name)
-        .collect();
+    let declared = functions(&read("include/redkeep.h"));
+    let cpp = code(&read("include/redkeep.hpp"));
     let used: Vec<&str> = words(&cpp).map(|(name, _)| name).collect();
-    assert!(declared.contains(&"rk_get") && declared.contains(&"rk_limiter_check"));
-    let missing: Vec<&str> = declared
-        .iter()
-        .filter(|name| !used.contains(name))
-        .copied()
-        .collect();
+    assert!(declared.contains("rk_get") && declared.contains("rk_limiter_check"));
+    let missing = declared.iter().map(String::as_str);
+    let missing: Vec<&str> = missing.filter(|name| !used.contains(name)).collect();
     let left_out: Vec<&str> = NOT_IN_CPP.iter().map(|(name, _)| *name).collect();
     assert_eq!(
         missing, left_out,

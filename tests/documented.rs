@@ -1,0 +1,182 @@
+//! Nothing is left without its documentation, an example and a test: no function of include/redkeep.h, no property.
+
+mod c_source;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use c_source::{code, functions};
+use redkeep::Config;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The texts of the files of a folder, and of those below it, whose names end so.
+fn texts(folder: &str, ending: &str) -> Vec<String> {
+    let mut folders = vec![root().join(folder)];
+    let mut texts = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a readable folder") {
+            let path = entry.expect("a readable folder").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|it| it == ending) {
+                texts.push(read(&path));
+            }
+        }
+    }
+    assert!(!texts.is_empty(), "no .{ending} file in {folder}");
+    texts
+}
+
+fn header() -> String {
+    read(&root().join("include/redkeep.h"))
+}
+
+/// The programs in C of a page: what stands between "```c", with or without a marker, and "```".
+fn programs(page: &str) -> String {
+    let mut program = String::new();
+    let mut inside = false;
+    for line in page.lines() {
+        match line.strip_prefix("```") {
+            Some(language) => inside = language.split(' ').next() == Some("c"),
+            None if inside => program.extend([line, "\n"]),
+            None => (),
+        }
+    }
+    program
+}
+
+fn called(programs: impl IntoIterator<Item = String>) -> BTreeSet<String> {
+    let each = programs.into_iter().map(|program| functions(&program));
+    each.flatten().collect()
+}
+
+/// The declarations of a header, with whatever comment stands right above each.
+fn undocumented(header: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for block in header.split("\n\n") {
+        let block = block.trim();
+        let declares = functions(block);
+        let words = block
+            .strip_prefix("/**")
+            .and_then(|text| text.split_once("*/"));
+        let said = words.is_some_and(|(text, _)| text.split_whitespace().count() > 1);
+        // A comment is for one declaration.
+        if !said || declares.len() > 1 {
+            found.extend(declares);
+        }
+        let handle = code(block).contains("typedef struct") && !block.contains('{');
+        if handle && !block.contains("Thread safety: ") {
+            found.push(code(block).trim().to_owned());
+        }
+    }
+    found
+}
+
+#[track_caller]
+fn none_missing(wanted: &BTreeSet<String>, there: &BTreeSet<String>, what: &str) {
+    let missing: Vec<&String> = wanted.difference(there).collect();
+    assert!(missing.is_empty(), "{what}: {missing:#?}");
+}
+
+#[test]
+fn every_function_says_what_it_does_and_every_handle_which_threads_may_use_it() {
+    let found = undocumented(&header());
+    assert!(
+        found.is_empty(),
+        "include/redkeep.h, without a comment of their own, or a handle without \"Thread safety: \": {found:#?}"
+    );
+}
+
+#[test]
+fn every_function_has_an_example() {
+    let mut pages = texts("src/guides", "md");
+    pages.push(read(&root().join("README.md")));
+    let pages = pages.iter().map(|page| programs(page));
+    let shown = called(pages.chain(texts("examples-c", "c")));
+    none_missing(
+        &functions(&header()),
+        &shown,
+        "called neither in README.md, nor in a guide (src/guides), nor in examples-c",
+    );
+}
+
+#[test]
+fn every_function_has_a_test() {
+    let tested = called(texts("tests/c", "c"));
+    none_missing(
+        &functions(&header()),
+        &tested,
+        "called by no test in tests/c",
+    );
+}
+
+/// Whether a test sets a property: by its name, in the builder, or in a url.
+fn sets(test: &str, property: &str) -> bool {
+    let ways = [
+        format!(".{property}("),
+        format!("\"{property}\""),
+        format!("?{property}="),
+        format!("&{property}="),
+    ];
+    ways.iter().any(|way| test.contains(way))
+}
+
+#[test]
+fn every_property_is_documented_and_tested() {
+    let mut tests = texts("tests", "rs");
+    tests.extend(texts("tests/c", "c"));
+    tests.extend(texts("src/config/tests", "rs"));
+    tests.push(read(&root().join("src/config/tests.rs")));
+    let table = Config::documentation();
+    let rows: Vec<Vec<&str>> = table.lines().skip(2).map(cells).collect();
+    assert!(rows.len() > 30, "{} properties", rows.len());
+    let mut found = Vec::new();
+    for row in rows {
+        let [name, kind, allowed, _, _, meaning] = row[..] else {
+            panic!("a row of six cells: {row:?}");
+        };
+        let name = name.trim_matches('`');
+        if kind.is_empty() || allowed.is_empty() || !meaning.ends_with('.') {
+            found.push(format!("{name} has no type, no range or no meaning"));
+        }
+        if !tests.iter().any(|test| sets(test, name)) {
+            found.push(format!("{name} is set by no test"));
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+fn cells(row: &str) -> Vec<&str> {
+    let row = row.trim_start_matches('|').trim_end_matches('|');
+    row.split('|').map(str::trim).collect()
+}
+
+#[test]
+fn what_is_missing_is_seen() {
+    let header = "/** What there is to say. */\nrk_status rk_a(int x);\n\nrk_status rk_b(rk_c *c);\n\n\
+        /** Two for one comment. */\nvoid rk_d(void);\nvoid rk_e(void);\n\n/**  */\nvoid rk_f(int32_t (*cb)(void));\n\n\
+        /** A handle. */\ntypedef struct rk_c rk_c;\n\n/** Thread safety: none. */\ntypedef struct rk_g rk_g;";
+    let found = undocumented(header);
+    assert_eq!(
+        found,
+        ["rk_b", "rk_d", "rk_e", "rk_f", "typedef struct rk_c rk_c;"]
+    );
+
+    let page = "rk_a()\n```c\n/* rk_b() */ rk_c(\"redis://x\"); rk_d(1);\n```\n```cpp\nrk_e();\n```\n```c hiredis\nrk_f();\n```";
+    let shown = called([programs(page)]);
+    assert_eq!(
+        shown.into_iter().collect::<Vec<_>>(),
+        ["rk_c", "rk_d", "rk_f"]
+    );
+
+    assert!(sets("config.db(1)", "db") && sets("redis://h?a=1&db=2", "db"));
+    assert!(!sets("db; \"db is\"; .db_size(", "db"));
+}
