@@ -91,8 +91,11 @@ deb: ## build the Debian packages libredkeep0 and libredkeep-dev, in target/deb 
 header: ## write include/redkeep.h anew from the source
 	REDKEEP_WRITE_HEADER=1 $(CARGO) test --test header
 
-docs: ## write the generated parts of the documents anew
+docs: ## write the generated parts of the documents anew, and the references: target/doc (Rust), target/doc-c (C)
+	@./.ci/setup doxygen
 	REDKEEP_WRITE_DOCS=1 $(CARGO) test --lib config
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps
+	./.ci/doxygen
 
 lint: ## formatting, clippy and rustdoc, each warning an error
 	$(CARGO) fmt --check
