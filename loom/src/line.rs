@@ -25,8 +25,20 @@ struct Scene {
 
 type Told = Result<u8, Outcome>;
 
+/// How a caller behaves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    Stays,
+    /// Its time is over when it has sent its batch.
+    Leaves,
+    /// Its time is over when it would have to sleep.
+    GivesUp,
+}
+
+use Manner::{GivesUp, Leaves, Stays};
+
 impl Scene {
-    fn call(&self, tag: u8, breaks: bool) -> Told {
+    fn call(&self, tag: u8, manner: Manner) -> Told {
         let mut reply = Reply::new();
         match self.line.enter(&[tag], &mut reply, self.start, PATIENCE) {
             Entered::Alone(wire) => {
@@ -35,14 +47,14 @@ impl Scene {
                 self.line.finish(wire, None, |_| {}).ring();
                 Ok(tag)
             }
-            Entered::First(ticket) => self.lead(&ticket, reply, breaks),
-            Entered::Seated(ticket) => self.wait(&ticket, reply, breaks),
+            Entered::First(ticket) => self.lead(&ticket, reply, manner),
+            Entered::Seated(ticket) => self.wait(&ticket, reply, manner),
             Entered::Closed => Err(Outcome::NotSent),
             Entered::Busy => unreachable!("there is patience"),
         }
     }
 
-    fn wait(&self, ticket: &Ticket, mut reply: Reply, breaks: bool) -> Told {
+    fn wait(&self, ticket: &Ticket, mut reply: Reply, manner: Manner) -> Told {
         loop {
             match ticket.seats.word() {
                 DONE => return collect(ticket, &mut reply).expect("a result"),
@@ -52,22 +64,27 @@ impl Scene {
                     }
                     match self.line.claim(ticket) {
                         Claimed::No => thread::yield_now(),
-                        Claimed::Next => return self.lead(ticket, reply, breaks),
+                        Claimed::Next => return self.lead(ticket, reply, manner),
                         Claimed::UnderWay(wire, batch) => {
-                            return self.drive(ticket, reply, wire, batch, breaks);
+                            return self.drive(ticket, reply, wire, batch, manner);
                         }
                     }
+                }
+                _ if manner == GivesUp => {
+                    let (left, wakes) = self.line.give_up(ticket, Wire::clear);
+                    wakes.ring();
+                    return told(left, ticket, &mut reply);
                 }
                 _ => ticket.seats.sleep(Duration::MAX),
             }
         }
     }
 
-    fn lead(&self, ticket: &Ticket, mut reply: Reply, breaks: bool) -> Told {
+    fn lead(&self, ticket: &Ticket, mut reply: Reply, manner: Manner) -> Told {
         let (boarded, wakes) = self.line.board(ticket, self.start);
         wakes.ring();
         match boarded {
-            Some((wire, batch)) => self.drive(ticket, reply, wire, batch, breaks),
+            Some((wire, batch)) => self.drive(ticket, reply, wire, batch, manner),
             None => collect(ticket, &mut reply).expect("a result"),
         }
     }
@@ -78,7 +95,7 @@ impl Scene {
         mut reply: Reply,
         mut wire: Wire,
         mut batch: Batch,
-        breaks: bool,
+        manner: Manner,
     ) -> Told {
         if batch.is_fresh() {
             assert!(wire.is_empty(), "a reply is left over");
@@ -87,18 +104,14 @@ impl Scene {
         self.executed.fetch_add(unsent.len(), Ordering::Relaxed);
         batch.has_sent(unsent.len());
         wire.extend(unsent);
-        if breaks {
+        if manner == Leaves {
             // Its time is over: another goes on, or nobody is left.
             let (left, alone, wakes) = self.line.leave(wire, batch, ticket.seat);
             wakes.ring();
             if let Some((_, batch)) = alone {
                 self.end(Wire::new(), batch);
             }
-            return match left {
-                Left::Settled => collect(ticket, &mut reply).expect("a result"),
-                Left::NotSent => Err(Outcome::NotSent),
-                Left::Unknown => Err(Outcome::Unknown),
-            };
+            return told(left, ticket, &mut reply);
         }
         while !batch.is_answered() {
             assert!(batch.expects_reply());
@@ -116,6 +129,14 @@ impl Scene {
     }
 }
 
+fn told(left: Left, ticket: &Ticket, reply: &mut Reply) -> Told {
+    match left {
+        Left::Settled => collect(ticket, reply).expect("a result"),
+        Left::NotSent => Err(Outcome::NotSent),
+        Left::Unknown => Err(Outcome::Unknown),
+    }
+}
+
 fn collect(ticket: &Ticket, reply: &mut Reply) -> Option<Told> {
     let result = ticket.seats.collect(ticket.seat, reply)?;
     Some(match result {
@@ -124,8 +145,8 @@ fn collect(ticket: &Ticket, reply: &mut Reply) -> Option<Told> {
     })
 }
 
-/// Threads that make these calls, one after the other; a call that breaks gives up as soon as it leads.
-fn meet(callers: &'static [&'static [bool]], more: impl Fn(&Scene) + Sync + Send + 'static) {
+/// Threads that make these calls, one after the other.
+fn meet(callers: &'static [&'static [Manner]], more: impl Fn(&Scene) + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     // All orders of two threads; of three, those with so many forced changes.
     builder.preemption_bound = Some(if callers.len() > 1 { 2 } else { 4 });
@@ -135,13 +156,13 @@ fn meet(callers: &'static [&'static [bool]], more: impl Fn(&Scene) + Sync + Send
             executed: AtomicUsize::new(0),
             start: Instant::now(),
         });
-        let work = |me: usize, plan: &'static [bool]| {
+        let work = |me: usize, plan: &'static [Manner]| {
             let scene = scene.clone();
             move || {
                 let mut sent = 0;
-                for (n, &breaks) in plan.iter().enumerate() {
+                for (n, &manner) in plan.iter().enumerate() {
                     let tag = (10 * me + n) as u8;
-                    match scene.call(tag, breaks) {
+                    match scene.call(tag, manner) {
                         Ok(got) => assert_eq!(got, tag, "another's reply"),
                         Err(Outcome::NotSent) => continue,
                         Err(outcome) => assert!(outcome == Outcome::Unknown),
@@ -171,27 +192,35 @@ fn meet(callers: &'static [&'static [bool]], more: impl Fn(&Scene) + Sync + Send
 
 #[test]
 fn two_callers_meet() {
-    meet(&[&[false], &[false]], |_| {});
+    meet(&[&[Stays], &[Stays]], |_| {});
 }
 
 #[test]
 fn two_callers_meet_twice() {
-    meet(&[&[false, false], &[false, false]], |_| {});
+    meet(&[&[Stays, Stays], &[Stays, Stays]], |_| {});
 }
 
 #[test]
 fn three_callers_meet() {
-    meet(&[&[false], &[false], &[false]], |_| {});
+    meet(&[&[Stays], &[Stays], &[Stays]], |_| {});
 }
 
 #[test]
 fn a_leader_leaves() {
-    meet(&[&[false, false], &[true], &[true]], |_| {});
+    meet(&[&[Stays, Stays], &[Leaves], &[Leaves]], |_| {});
+}
+
+#[test]
+fn those_who_wait_give_up() {
+    meet(&[&[Stays], &[GivesUp], &[GivesUp]], |_| {});
+    meet(&[&[Stays], &[GivesUp], &[Stays]], |_| {});
+    meet(&[&[Stays, Stays], &[GivesUp, Stays]], |_| {});
+    meet(&[&[Leaves, Stays], &[GivesUp, GivesUp]], |_| {});
 }
 
 #[test]
 fn the_line_is_closed_meanwhile() {
-    meet(&[&[false], &[false], &[false]], |scene| {
+    meet(&[&[Stays], &[Stays], &[Stays]], |scene| {
         let error = Error::new(ErrorKind::Closed, "closed");
         for seats in scene.line.close(&error) {
             seats.wake_all();
