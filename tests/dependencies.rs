@@ -53,8 +53,8 @@ const BANNED: &[&str] = &[
     "tokio",
 ];
 
-/// There in two versions, until those who need the older one move on: r2d2 and ring.
-const TWICE: &[&str] = &["getrandom", "lock_api", "parking_lot", "parking_lot_core"];
+/// There in two versions, until ring moves on.
+const TWICE: &[&str] = &["getrandom"];
 
 struct Package {
     name: String,
