@@ -21,7 +21,8 @@ static void *begin(const rk_call *call, void *userdata)
     (void)userdata;
     if (span) {
         span->number = next++;
-        printf("span %lu begins: %s\n", span->number, rk_call_name(call));
+        /* More than one of a pipeline, which is traced as a whole. */
+        printf("span %lu begins: %s, %zu command(s)\n", span->number, rk_call_name(call), rk_call_commands(call));
     }
     return span;
 }
@@ -35,8 +36,9 @@ static void end(const rk_call *call, void *begun, void *userdata)
     (void)userdata;
     if (!span)
         return;
-    printf("span %lu ends: %s by %s in %lld us (wait %lld, connect %lld, write %lld, server %lld, read %lld): %s\n",
-           span->number, rk_call_name(call), rk_call_node(call) ? "its node" : "nobody",
+    printf("span %lu ends: %s by %s, sent %u time(s), in %lld us (wait %lld, connect %lld, write %lld, server %lld, "
+           "read %lld): %s\n",
+           span->number, rk_call_name(call), rk_call_node(call) ? "its node" : "nobody", rk_call_tries(call),
            (long long)rk_call_microseconds(call, NULL), (long long)rk_call_microseconds(call, "wait"),
            (long long)rk_call_microseconds(call, "connect"), (long long)rk_call_microseconds(call, "write"),
            (long long)rk_call_microseconds(call, "server"), (long long)rk_call_microseconds(call, "read"),

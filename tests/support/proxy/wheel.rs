@@ -68,6 +68,9 @@ impl Wheel {
 
     /// Until the other end of the bell is closed.
     pub fn turn(mut self) {
+        // Delays are kept to the microsecond, and not to the kernel's usual fifty.
+        // SAFETY: it sets a number of this thread's.
+        unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
         loop {
             let mut fds = vec![
                 wait_on(self.bell.as_raw_fd(), POLLIN),
@@ -265,13 +268,21 @@ fn wait_on(fd: i32, events: i16) -> pollfd {
 }
 
 fn poll(fds: &mut [pollfd], until: Option<Instant>) {
-    let timeout = until.map_or(-1, |until| {
-        let left = until.saturating_duration_since(Instant::now());
-        // Rounded up, or the last millisecond would be spent turning.
-        i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
+    let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+    let left = left.map(|left| libc::timespec {
+        tv_sec: left.as_secs() as libc::time_t,
+        tv_nsec: left.subsec_nanos().into(),
     });
-    // SAFETY: the pointer and the length are those of one live slice.
-    let count = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout) };
+    let time = left.as_ref().map_or(std::ptr::null(), |left| left as *const _);
+    // SAFETY: the pointer and the length are those of one live slice; the time lives for the whole call, or is NULL.
+    let count = unsafe {
+        libc::ppoll(
+            fds.as_mut_ptr(),
+            fds.len() as libc::nfds_t,
+            time,
+            std::ptr::null(),
+        )
+    };
     if count < 0 {
         fds.iter_mut().for_each(|fd| fd.revents = 0);
     }
