@@ -159,6 +159,9 @@ fn without_threads_what_needs_one_fails_and_works_when_there_are_some() {
         // Not even the first manager of the process can be had.
         refuse_threads(true);
         refused("open", case.call("open", TIME, || open(&url)).unwrap_err());
+        // Nor one that needs no threads of its own: there is still the one that makes the slots of all.
+        let bare = format!("{url}&health_check_interval=0&cleanup_interval=0");
+        refused("bare", case.call("open", TIME, || open(&bare)).unwrap_err());
         refuse_threads(false);
         let keep = open(&url).unwrap();
         for n in 0..10 {
