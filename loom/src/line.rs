@@ -187,6 +187,9 @@ fn meet(callers: &'static [&'static [Manner]], more: impl Fn(&Scene) + Sync + Se
         );
         assert!(!scene.line.is_led());
         assert_eq!(scene.line.tally().waiting, 0);
+        scene
+            .line
+            .sweep(|wire| assert!(wire.is_empty(), "a reply is left over"));
     });
 }
 
@@ -214,6 +217,7 @@ fn a_leader_leaves() {
 fn those_who_wait_give_up() {
     meet(&[&[Stays], &[GivesUp], &[GivesUp]], |_| {});
     meet(&[&[Stays], &[GivesUp], &[Stays]], |_| {});
+    meet(&[&[Stays, Stays], &[Leaves], &[GivesUp]], |_| {});
     meet(&[&[Stays, Stays], &[GivesUp, Stays]], |_| {});
     meet(&[&[Leaves, Stays], &[GivesUp, GivesUp]], |_| {});
 }
