@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # The C tests: they use the installed library as a stranger would. Ends at the first failure.
+# With names (sequences, nth), only those tests, tests/c/test_NAME.c.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -147,7 +148,7 @@ run_each() {
     # A program that does not call the library by name has it only when it loads it itself.
     local shared=("-L$prefix/lib" -Wl,--as-needed -lredkeep -lpthread -ldl "-Wl,-rpath,$prefix/lib")
     export RK_TEST_LIBRARY=$prefix/lib/libredkeep.so
-    for source in tests/c/test_*.c; do
+    for source in "$@"; do
         name=$(basename "$source" .c)
         try "$name (compiles)" "${compile[@]}" "$source" -o "$build/$name" "${shared[@]}"
         try "$name (plain)" timeout 300 "$build/$name"
@@ -163,8 +164,8 @@ run_each() {
                 "$build/$name"
             continue
         fi
-        try "$name (compiles, asan)" "${compile[@]}" -fsanitize=address "$source" -o "$build/$name.asan" "${shared[@]}"
-        try "$name (asan)" env ASAN_OPTIONS=detect_leaks=1:exitcode=9 timeout 300 "$build/$name.asan"
+        try "$name (compiles, asan)" "${compile[@]}" -fsanitize=address,undefined -fno-sanitize-recover=all "$source" -o "$build/$name.asan" "${shared[@]}"
+        try "$name (asan, ubsan)" env ASAN_OPTIONS=detect_leaks=1:exitcode=9 timeout 300 "$build/$name.asan"
     done
 }
 
@@ -275,6 +276,14 @@ size() {
 rm -rf "$prefix"
 mkdir -p "$build"
 make --no-print-directory install PREFIX="$prefix" DESTDIR=
+if [ $# -gt 0 ]; then
+    start_server
+    start_topologies
+    set -- "${@/#/tests/c/test_}"
+    run_each "${@/%/.c}"
+    echo "$passed passed, 0 failed"
+    exit
+fi
 header_alone
 symbols
 size
@@ -282,7 +291,7 @@ try "strangers, by CMake and by make" tests/c/strangers.sh "$prefix" "$build/str
 if compgen -G "tests/c/test_*.c" >/dev/null; then
     start_server
     start_topologies
-    run_each
+    run_each tests/c/test_*.c
     run_cpp
     static_archive
     by_pkg_config
