@@ -2174,7 +2174,7 @@ rk_status rk_log_set_callback(int32_t level,
  * itself, such as renewing locks, one of the library's, and then a callback that dallies holds that up. Several
  * threads may call them at the same time. They may call the library; what they call is not told. Told are single
  * commands, pipelines (as one) and those on leased connections; not the reading of consumers and subscribers, nor
- * health checks. Without a hook, none of this costs anything.
+ * health checks. Without a hook, nothing is measured.
  *
  * userdata_free (NULL: none) is called with userdata exactly once: when the configuration is freed or has other
  * callbacks, every manager that was opened with it is freed, and neither is running; or at once, if this call fails or

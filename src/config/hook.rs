@@ -65,7 +65,7 @@ impl Config {
     ///
     /// Told are single commands, pipelines (as one) and those on leased connections; not the reading of consumers and
     /// subscribers, which wait on connections of their own, nor health checks. A hit in a near cache is no command.
-    /// Without a hook, none of this costs anything.
+    /// Without a hook, nothing is measured.
     ///
     /// ```
     /// # fn main() -> redkeep::Result<()> {

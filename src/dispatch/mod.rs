@@ -131,21 +131,12 @@ impl Dispatch {
     }
 
     fn call_by(&self, route: Route<'_>, request: &Request<'_>, reply: &mut Reply) -> Result<()> {
+        if self.watched {
+            return self.call_watched(route, request, reply);
+        }
         let mut tries = 0;
-        let sent = Sent {
-            bytes: request.bytes,
-            commands: 1,
-            atomic: false,
-            apart: request.apart,
-        };
-        let (class, by) = (request.class, request.deadline);
-        self.counted(sent, class, by, route, |node, asking| {
-            let company = match tries {
-                _ if request.apart => Company::Never,
-                0 | 1 => Company::Welcome,
-                // Twice it went wrong, and on a shared line that may have been another's fault.
-                _ => Company::RatherNot,
-            };
+        self.counted(request.class, request.deadline, route, |node, asking| {
+            let company = request.company(tries);
             tries += 1;
             self.attempt(node, asking, company, request, reply)
         })
@@ -168,8 +159,8 @@ impl Dispatch {
             true => Route::Primary(key),
             false => Route::Key(key),
         };
-        let (sent, by) = (sent_as(batch), batch.deadline);
-        self.counted(sent, class, by, route, |node, asking| {
+        let by = batch.deadline;
+        self.told(sent_as(batch), class, by, route, &mut |node, asking| {
             let sent = match asking {
                 false => node.call_many(batch, replies, reached),
                 true => ask_many(node, batch, replies, reached),
@@ -196,8 +187,8 @@ impl Dispatch {
         replies: &mut Reply,
     ) -> Result<()> {
         let mut reached = Reached::default();
-        let (sent, by) = (sent_as(batch), batch.deadline);
-        self.counted(sent, Class::Read, by, Route::Node(node), |node, _| {
+        let (by, route) = (batch.deadline, Route::Node(node));
+        self.told(sent_as(batch), Class::Read, by, route, &mut |node, _| {
             node.call_many(batch, replies, &mut reached)?;
             match refused_whole(replies, false, false) {
                 None => Ok(()),
@@ -206,24 +197,32 @@ impl Dispatch {
         })
     }
 
-    fn counted(
+    /// As `call_by`, for who watches. Apart from it, so that a call that nobody watches is none the slower.
+    #[cold]
+    #[inline(never)]
+    fn call_watched(
         &self,
-        sent: Sent<'_>,
-        class: Class,
-        deadline: Deadline,
         route: Route<'_>,
-        mut attempt: impl FnMut(&Node, bool) -> Result<()>,
+        request: &Request<'_>,
+        reply: &mut Reply,
     ) -> Result<()> {
-        self.counters.calls.add();
-        match self.watched {
-            false => self.settled(class, deadline, route, attempt),
-            true => self.counted_watched(sent, class, deadline, route, &mut attempt),
-        }
+        let mut tries = 0;
+        let sent = Sent {
+            bytes: request.bytes,
+            commands: 1,
+            atomic: false,
+            apart: request.apart,
+        };
+        let (class, by) = (request.class, request.deadline);
+        self.told(sent, class, by, route, &mut |node, asking| {
+            let company = request.company(tries);
+            tries += 1;
+            self.attempt(node, asking, company, request, reply)
+        })
     }
 
-    /// The same, for who watches.
-    #[cold]
-    fn counted_watched(
+    /// As `counted`, and tells who watches. Of a batch: there one more question does not matter.
+    fn told(
         &self,
         sent: Sent<'_>,
         class: Class,
@@ -231,25 +230,29 @@ impl Dispatch {
         route: Route<'_>,
         attempt: &mut dyn FnMut(&Node, bool) -> Result<()>,
     ) -> Result<()> {
-        let call = |way: &mut Way| {
-            self.settled(class, deadline, route, |node, asking| {
-                way.node = Some(node.name.clone());
+        let mut call = |way: &mut Way| {
+            self.counted(class, deadline, route, |node, asking| {
+                way.node = self.watched.then(|| node.name.clone());
                 way.tries += 1;
                 attempt(node, asking)
             })
         };
-        watched(&self.settings, &self.counters, sent, call, |result| {
-            result.as_ref().err()
-        })
+        match self.watched {
+            false => call(&mut Way::default()),
+            true => watched(&self.settings, &self.counters, sent, call, |result| {
+                result.as_ref().err()
+            }),
+        }
     }
 
-    fn settled(
+    fn counted(
         &self,
         class: Class,
         deadline: Deadline,
         route: Route<'_>,
         mut attempt: impl FnMut(&Node, bool) -> Result<()>,
     ) -> Result<()> {
+        self.counters.calls.add();
         let errand = Errand {
             class,
             deadline,
@@ -441,6 +444,8 @@ impl Dispatch {
         }
     }
 
+    // It has two callers, of which one is in the way of every command.
+    #[inline(always)]
     fn attempt(
         &self,
         node: &Node,

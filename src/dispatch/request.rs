@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::{Deadline, Moment};
+use crate::node::Company;
 
 /// What may be done when it is not known whether the server executed a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +52,16 @@ impl<'a> Request<'a> {
             apart: false,
             started,
             deadline: Deadline::at(started, time),
+        }
+    }
+
+    /// Whether it may share a connection, after so many tries.
+    pub(super) fn company(&self, tries: u32) -> Company {
+        match tries {
+            _ if self.apart => Company::Never,
+            0 | 1 => Company::Welcome,
+            // Twice it went wrong, and on a shared line that may have been another's fault.
+            _ => Company::RatherNot,
         }
     }
 }
