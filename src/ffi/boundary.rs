@@ -274,7 +274,8 @@ fn failed(err: &Out<*mut rk_error>, error: Error) -> rk_status {
     status
 }
 
-#[inline]
+// It is in every call's way, and less than a call.
+#[inline(always)]
 fn check(data: *const c_void, len: usize, name: &str) -> Result<()> {
     match (data.is_null() && len > 0) || isize::try_from(len).is_err() {
         true => Err(no_data(data, len, name)),

@@ -97,7 +97,9 @@ impl Manager {
             // Its parts differ in what users may see: a server that keeps INFO to itself is healthy all the same.
             let left = time.saturating_sub(started.elapsed());
             if let Ok(info) = ask(dispatch, &node, "INFO", left, text_of) {
-                health.version = field(&info, "redis_version");
+                // Valkey tells the version of Redis that it stands in for as well; HELLO tells its own.
+                let version = field(&info, "valkey_version");
+                health.version = version.or_else(|| field(&info, "redis_version"));
                 health.connected_clients =
                     field(&info, "connected_clients").and_then(|n| n.parse().ok());
                 health.role = field(&info, "role");

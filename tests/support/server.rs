@@ -244,6 +244,14 @@ impl Server {
             .to_owned()
     }
 
+    /// Its own version; Valkey tells that of Redis as well.
+    pub fn version(&self) -> String {
+        match self.info("server", "valkey_version") {
+            none if none.is_empty() => self.info("server", "redis_version"),
+            version => version,
+        }
+    }
+
     /// How often the server ran that command since it started: `"get"`, `"client|setname"`. CLIENT ID, INFO, CLIENT
     /// LIST, CLIENT KILL and QUIT (and AUTH, with a password) are also what this file asks.
     pub fn command_calls(&self, name: &str) -> u64 {

@@ -273,7 +273,9 @@ fn poll(fds: &mut [pollfd], until: Option<Instant>) {
         tv_sec: left.as_secs() as libc::time_t,
         tv_nsec: left.subsec_nanos().into(),
     });
-    let time = left.as_ref().map_or(std::ptr::null(), |left| left as *const _);
+    let time = left
+        .as_ref()
+        .map_or(std::ptr::null(), |left| left as *const _);
     // SAFETY: the pointer and the length are those of one live slice; the time lives for the whole call, or is NULL.
     let count = unsafe {
         libc::ppoll(
