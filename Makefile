@@ -22,7 +22,9 @@ SHARED := $(SHIP)/release/libredkeep.so
 ARCHIVE := $(SHIP)/release/libredkeep.a
 # What a program has to name beside the archive.
 NATIVE := $(SHIP)/native-static-libs
-PROFILE := --config 'profile.release.lto="fat"' --config profile.release.codegen-units=1
+# What others wrote is built for size: it is in the way of no plain call.
+PROFILE := --config 'profile.release.lto="fat"' --config profile.release.codegen-units=1 \
+	--config 'profile.release.package."*".opt-level="s"'
 
 # What the files in include/ with blanks to fill are told.
 FILL = sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
