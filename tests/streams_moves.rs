@@ -190,7 +190,7 @@ fn a_channel_is_followed_from_node_to_node_and_holds_up_no_other() {
     }
     started.stop(PATIENCE).unwrap();
     polled.stop(PATIENCE).unwrap();
-    assert_eq!(readers(), 0);
+    wait_until(PATIENCE, || readers() == 0);
 }
 
 #[test]

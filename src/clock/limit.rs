@@ -1,7 +1,8 @@
 //! How much one place may say in the log.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::SystemTime;
+
+use crate::clock::Moment;
 
 /// So many lines at most in each stretch of so many seconds.
 const LINES: u64 = 10;
@@ -24,9 +25,7 @@ impl Limit {
 
     /// Whether one more line may be said: then what is to be added to it, about those that were left out before.
     pub(crate) fn may(&self) -> Option<String> {
-        // By the wall: who sets it only begins a new stretch.
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        self.may_at(now.map_or(0, |time| time.as_secs() / SECONDS))
+        self.may_at(Moment::now().nanos() / 1_000_000_000 / SECONDS)
     }
 
     fn may_at(&self, stretch: u64) -> Option<String> {

@@ -105,7 +105,9 @@ fn jumps_of_the_clock_are_felt_by_nothing() {
 
 /// Who asks for the time of day, and what for. Everything else that has to do with time uses `Instant`, or the clock of
 /// the server.
-const ASKERS: [&str; 3] = [
+const ASKERS: [&str; 4] = [
+    // A seed, where none is given.
+    "fuzz.rs",
     // `created_at` of a session.
     "session.rs",
     // One of several things that go into a random name.
