@@ -8,7 +8,7 @@ function bar(label, peer, times) { labels[++n] = label; peers[n] = peer; all[n] 
 /^## / { part = $0 }
 # The ratio of times stands in the last column; throughput is its inverse.
 part ~ /many threads/ && trim($3) == "wall" { bar("GET 64 B, " trim($2) (trim($2) == 1 ? " thread" : " threads"), "hiredis", 1 / trim($6)) }
-part ~ /pipelines/ && trim($3) == "wall" { bar(trim($2), "hiredis", 1 / trim($6)) }
+part ~ /pipelines|all sizes/ && trim($3) == "wall" { bar(trim($2), "hiredis", 1 / trim($6)) }
 /over TCP/ { tcp = 1 } /over a unix socket/ { tcp = 0 }
 part ~ /r2d2/ && tcp && trim($3) ~ /^r2d2/ && (trim($2) == 16 || trim($2) == 64) {
     split($4, of, /[(,]/); bar("GET 64 B, " trim($2) " threads", trim($3), trim(of[2]))

@@ -96,7 +96,7 @@ bulk() {
     for peer in hiredis redkeep; do : >"$folder/$peer"; done
     for round in $(seq "$rounds"); do
         for peer in hiredis redkeep; do
-            taskset -c "$all" "$bulk_program" "$peer" "$tcp" "$@" >>"$folder/$peer"
+            taskset -c "$cpu" "$bulk_program" "$peer" "$tcp" "$@" >>"$folder/$peer"
         done
     done
     for name in cpu wall peak; do
@@ -171,9 +171,24 @@ near=$PWD/target/bench-near
 "${CC:-gcc}" -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra benches/near.c -o "$near" \
     "-I$prefix/include" "-L$prefix/lib" -lredkeep "-Wl,-rpath,$prefix/lib"
 taskset -c "$cpu" "$near" "unix://$socket" | tee -a "$report"
-stop_server
 say
 taskset -c "$cpu" cargo bench --quiet --bench near | tee -a "$report"
+
+say
+say "## C: pipelines and huge replies, one thread, client and server on one processor"
+say
+say "Over TCP. Microseconds for each pipeline or reply; \`peak\` is by how many KiB the program's memory grew at most."
+say
+say "| what | | hiredis | redkeep | redkeep / hiredis |"
+say "|---|---|---:|---:|---:|"
+if [ -n "$QUICK" ]; then part=10; else part=1; fi
+bulk "10,000 GETs of 64 bytes" gets $((100 / part)) 64 10000
+bulk "10,000 SETs of 64 bytes" sets $((100 / part)) 64 10000
+bulk "100 GETs of 64 bytes" gets $((5000 / part)) 64 100
+bulk "100 GETs of 4 KiB" gets $((2000 / part)) 4096 100
+bulk "GET of 64 MiB" huge 1 67108864
+bulk "LRANGE of 1,000,000" list 1 16 1000000
+stop_server
 
 # Server and client on all processors, as they come.
 say
@@ -192,21 +207,13 @@ for threads in 1 4 16 64; do
 done
 
 say
-say "## C: pipelines, huge replies, a mix of sizes"
+say "## C: GET and SET of all sizes, 64 threads"
 say
-say "Over TCP, on all processors. Microseconds for each pipeline, reply or (of the mix) command; \`peak\` is by how many KiB" \
-    "the program's memory grew at most. The mix is 64 threads with as many GETs as SETs of 64 bytes to 16 KiB."
+say "64 bytes to 16 KiB, as many GETs as SETs, on all processors. Microseconds for each command."
 say
 say "| what | | hiredis | redkeep | redkeep / hiredis |"
 say "|---|---|---:|---:|---:|"
-if [ -n "$QUICK" ]; then part=10; else part=1; fi
-bulk "10,000 GETs of 64 bytes" gets $((100 / part)) 64 10000
-bulk "10,000 SETs of 64 bytes" sets $((100 / part)) 64 10000
-bulk "100 GETs of 64 bytes" gets $((5000 / part)) 64 100
-bulk "100 GETs of 4 KiB" gets $((2000 / part)) 4096 100
-bulk "GET of 64 MiB" huge 1 67108864
-bulk "LRANGE of 1,000,000" list 1 16 1000000
-bulk "GET and SET, 64 threads" mix $((200000 / part)) 64 64
+cpu=$all bulk "GET and SET, 64 threads" mix $((200000 / part)) 64 64
 stop_server
 
 say
