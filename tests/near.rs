@@ -412,7 +412,8 @@ fn the_loss_of_the_connection_empties_it_and_it_fills_again() {
         // Nobody is told of this one.
         set(&server, "a", "new");
         wait_until(PATIENCE, || text(&near, "a").as_deref() == Some("new"));
-        assert!(near.stats().unwrap().emptied > emptied);
+        // A read that found the cache deaf may have been first.
+        wait_until(PATIENCE, || near.stats().unwrap().emptied > emptied);
         wait_until(PATIENCE, || near.stats().unwrap().nodes == 1);
     }
 }
