@@ -185,15 +185,15 @@ struct between {
 static bool pass(int from, int to, atomic_long *left)
 {
     char bytes[4096];
-    ssize_t n = read(from, bytes, sizeof bytes);
+    ssize_t n = read(from, bytes, sizeof bytes), most = n;
 
     if (n > 0 && left) {
         long before = atomic_fetch_sub(left, n);
 
         if (before < n)
-            n = before > 0 ? before : 0;
+            most = before > 0 ? before : 0;
     }
-    return n > 0 && write(to, bytes, (size_t)n) == n;
+    return n > 0 && write(to, bytes, (size_t)most) == n;
 }
 
 static void *stand_between(void *arg)
