@@ -42,7 +42,7 @@ BENCH := $(CURDIR)/target/bench-prefix
 .DEFAULT_GOAL := help
 # Cargo uses all processors by itself, and the steps of `make test` build on one another.
 .NOTPARALLEL:
-.PHONY: help setup setup-tests lib install uninstall header docs lint test test-rust test-topologies test-c demo bench bench-cluster bench-streams faults soak soak-streams fuzz loom sanitize miri audit test-languages deb test-packages clean
+.PHONY: help setup setup-tests lib install uninstall header docs lint test test-rust test-topologies test-c demo bench bench-cluster bench-streams bench-ways faults soak soak-streams fuzz loom sanitize miri audit test-languages deb test-packages clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -179,6 +179,9 @@ bench: ## redkeep beside hiredis and r2d2, into target/bench.md (QUICK=1: a shor
 bench-cluster: ## GET on a cluster beside the redis crate's client and hiredis (QUICK=1: a short run)
 	@./.ci/setup server libhiredis-dev
 	$(CARGO) bench --bench cluster
+
+bench-ways: setup ## which way calls go, beside shared lines and pool alone (QUICK=1: a short run)
+	$(CARGO) bench --bench ways
 
 bench-streams: ## streams beside hand-written hiredis loops (QUICK=1: a short run)
 	@./.ci/setup server gcc libhiredis-dev
