@@ -382,8 +382,8 @@ void rk_error_free(struct rk_error *error);
 
 /**
  * Makes an error, for callbacks that fail: *err becomes an error of this status (one of the negative ones; any other
- * number becomes RK_ERR_INTERNAL) with this text (NULL: the name of the status). *err must hold NULL or an error,
- * which is freed. err may be NULL: then nothing happens.
+ * number becomes RK_ERR_INTERNAL) with this text (NULL or empty: the name of the status). *err must hold NULL or an
+ * error, which is freed. err may be NULL: then nothing happens.
  */
 void rk_error_set(struct rk_error **err,
                   int32_t status,

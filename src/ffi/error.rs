@@ -349,8 +349,8 @@ pub unsafe extern "C" fn rk_error_free(error: *mut rk_error) {
 }
 
 /// Makes an error, for callbacks that fail: *err becomes an error of this status (one of the negative ones; any other
-/// number becomes RK_ERR_INTERNAL) with this text (NULL: the name of the status). *err must hold NULL or an error,
-/// which is freed. err may be NULL: then nothing happens.
+/// number becomes RK_ERR_INTERNAL) with this text (NULL or empty: the name of the status). *err must hold NULL or an
+/// error, which is freed. err may be NULL: then nothing happens.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rk_error_set(err: *mut *mut rk_error, status: i32, text: *const c_char) {
     // SAFETY: the arguments are as the header asks.
@@ -362,8 +362,8 @@ pub unsafe extern "C" fn rk_error_set(err: *mut *mut rk_error, status: i32, text
         let known = FAILED.iter().find(|(known, _)| *known as i32 == status);
         let kind = known.map_or(ErrorKind::Internal, |(_, kind)| *kind);
         let text = match c.string(text, "text") {
-            Ok(text) => text.to_string_lossy().into_owned(),
-            Err(_) => rk_status::from(kind)
+            Ok(text) if !text.is_empty() => text.to_string_lossy().into_owned(),
+            _ => rk_status::from(kind)
                 .name()
                 .trim_end_matches('\0')
                 .to_owned(),
