@@ -6,6 +6,8 @@ cd "$(dirname "$0")/../.."
 
 prefix=$PWD/target/c-prefix
 build=$PWD/target/c-tests
+# What is tried is the same each time, so that a failure is news; another seed is RK_TEST_SEED's to give.
+export REDKEEP_TEST_SEED=${RK_TEST_SEED:-1}
 passed=0
 strict=(-Wall -Wextra -Wpedantic -Werror)
 cc=${CC:-gcc}
