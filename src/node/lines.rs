@@ -51,13 +51,7 @@ pub(crate) struct Lines {
 /// How many callers are under way, at all nodes of a manager together: those of a cluster's nodes share one machine's
 /// processors as well.
 #[derive(Default)]
-pub(crate) struct Callers {
-    now: AtomicUsize,
-    /// A mean of what callers of late found, in so many parts: it may be few by chance for a moment.
-    usual: AtomicUsize,
-}
-
-const PARTS: usize = 64;
+pub(crate) struct Callers(AtomicUsize);
 
 /// How long batches take, in nanoseconds.
 #[derive(Default)]
@@ -124,15 +118,10 @@ impl Lines {
 
     /// A caller is here as long as it keeps this.
     pub(crate) fn count_in(&self) -> Inside<'_> {
-        let callers = &*self.callers;
-        let count = callers.now.fetch_add(1, Ordering::Relaxed) + 1;
-        // Two at once may lose one of their notes, which does no harm.
-        let usual = callers.usual.load(Ordering::Relaxed);
-        let after = usual - usual / PARTS + count;
-        callers.usual.store(after, Ordering::Relaxed);
+        let before = self.callers.0.fetch_add(1, Ordering::Relaxed);
         Inside {
-            all: callers,
-            count: count.max(after / PARTS),
+            all: &self.callers,
+            count: before + 1,
         }
     }
 
@@ -248,13 +237,13 @@ impl Lines {
 /// One caller under way.
 pub(crate) struct Inside<'a> {
     all: &'a Callers,
-    /// How many there were when it came, or usually are.
+    /// How many there were when it came.
     count: usize,
 }
 
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
-        self.all.now.fetch_sub(1, Ordering::Relaxed);
+        self.all.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
