@@ -203,7 +203,8 @@ fuzz: setup-tests ## each target of fuzz/ and the sequences of C calls, MINUTES=
 		echo 'fuzz: without a nightly toolchain and cargo-fuzz (cargo install cargo-fuzz), inputs are made from seeds'; \
 		REDKEEP_FUZZ_SECONDS=$$(($(MINUTES) * 60)) $(CARGO) test --release --lib fuzz -- --nocapture --test-threads=1; \
 	fi
-	RK_TEST_SECONDS=120 RK_TEST_ALL=1 ./tests/c/run.sh sequences nth
+	RK_TEST_SEED=$$REDKEEP_TEST_SEED RK_TEST_SECONDS=120 ./tests/c/run.sh sequences nth
+	RK_TEST_ALL=1 ./tests/c/run.sh nth
 
 loom: ## the latch and the shared line in every order of their threads
 	cd loom && $(CARGO) test --release

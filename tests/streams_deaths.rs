@@ -5,6 +5,7 @@ mod support;
 
 use std::collections::HashMap;
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -196,4 +197,50 @@ fn a_server_that_is_killed_loses_nothing() {
 #[ignore = "takes minutes"]
 fn a_server_that_is_killed_twenty_times_loses_nothing() {
     the_server_dies(100_000, 20);
+}
+
+/// A log that panics once, in a thread of the consumer.
+struct Panics(AtomicBool);
+
+impl log::Log for Panics {
+    fn enabled(&self, _: &log::Metadata) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record) {
+        if record.args().to_string().contains("made again") && !self.0.swap(true, SeqCst) {
+            panic!("on purpose");
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+static PANICS: Panics = Panics(AtomicBool::new(false));
+
+#[test]
+fn a_panic_in_the_thread_that_reads_does_not_end_the_consumer() {
+    log::set_logger(&PANICS).expect("no other logger");
+    log::set_max_level(log::LevelFilter::Warn);
+    let server = Server::start();
+    let keep = Manager::open(&server.unix_url()).unwrap();
+    let sum = Arc::new(AtomicUsize::new(0));
+    let counted = sum.clone();
+    let consumer = keep
+        .consumer("l")
+        .register_channel("orders", options())
+        .register_handler("orders", move |message: &Received| {
+            counted.fetch_add(message.body().len(), SeqCst);
+            Ok::<(), redkeep::Error>(())
+        });
+    consumer
+        .start_with(Duration::ZERO, Duration::from_secs(1))
+        .unwrap();
+    send(&keep, 10);
+    wait_until(LONG, || all_done(&server));
+    server.ask::<i64>(&["XGROUP", "DESTROY", "orders", "orders:l:cg"]);
+    wait_until(LONG, || PANICS.0.load(SeqCst));
+    send(&keep, 10);
+    wait_until(LONG, || sum.load(SeqCst) >= 20);
+    consumer.stop(LONG).unwrap();
 }

@@ -142,6 +142,9 @@ pub(crate) struct Pool {
     pub(crate) counters: PoolCounters,
 }
 
+/// Slots are made empty, in microseconds; the limit is for a machine that is out of breath.
+const TO_MAKE_THEM: Duration = Duration::from_secs(5);
+
 impl Pool {
     pub(crate) fn new(
         size: usize,
@@ -154,6 +157,7 @@ impl Pool {
             .test_on_check_out(false)
             .max_lifetime(None)
             .idle_timeout(None)
+            .connection_timeout(TO_MAKE_THEM)
             .thread_pool(threads.clone())
             .build(Slots)
             .map_err(|error| {

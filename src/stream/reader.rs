@@ -12,6 +12,7 @@
 //! save that, at the price of a connection for each channel, of which a pool has few. Channels in different slots of a
 //! cluster cannot be named in one XREAD: they are waited for in turn, for a moment each.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -89,11 +90,21 @@ impl Reader {
     /// Waits for messages for `block` at most, and hands over what comes; returns how many. It ends early when a channel
     /// has strayed.
     pub(super) fn round(&mut self, block: Duration) -> Result<usize> {
-        let result = self.steps(Deadline::after(block));
+        let steps = AssertUnwindSafe(|| self.steps(Deadline::after(block)));
+        let result = catch_unwind(steps).unwrap_or_else(|_| Err(self.start_anew()));
         if let (Err(error), Ok(dispatch)) = (&result, self.shared.client.dispatch()) {
             dispatch.met(self.wire.node(), error);
         }
         result
+    }
+
+    /// After a panic, which the panic hook has reported; whoever logs for us may panic, too. A consumer must not end
+    /// unseen, and what was being read is asked for again.
+    fn start_anew(&mut self) -> Error {
+        self.wire.hang_up();
+        self.wire = Wire::new(&self.shared, &self.wire.node().clone());
+        self.channels.iter().for_each(|it| it.set_lost());
+        Error::new(ErrorKind::Internal, "the reader panicked")
     }
 
     fn steps(&mut self, deadline: Deadline) -> Result<usize> {
