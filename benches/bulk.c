@@ -22,6 +22,9 @@
 /* Of what is sent. */
 #define LARGEST 16384
 static const char *const key_names = "bulk:%02d";
+/* Made beforehand: it is not what is measured. */
+static char keys[KEYS][16];
+static size_t key_lengths[KEYS];
 
 static struct job {
     const char *name, *server;
@@ -65,11 +68,10 @@ static void checked(int is_get, int is_value, size_t length)
 
 static void hiredis_pipeline(redisContext *context, int is_get)
 {
-    char key[16];
     long i;
     for (i = 0; i < job.count; i++) {
-        const char *argv[] = {is_get ? "GET" : "SET", key, job.value};
-        const size_t lengths[] = {3, (size_t)snprintf(key, sizeof key, key_names, (int)(i % KEYS)), (size_t)job.size};
+        const char *argv[] = {is_get ? "GET" : "SET", keys[i % KEYS], job.value};
+        const size_t lengths[] = {3, key_lengths[i % KEYS], (size_t)job.size};
         if (redisAppendCommandArgv(context, is_get ? 2 : 3, argv, lengths) != REDIS_OK)
             fail("hiredis", context->errstr);
     }
@@ -86,14 +88,13 @@ static void redkeep_pipeline(rk_pipeline *pipeline, int is_get)
 {
     rk_error *err = NULL;
     rk_reply *replies = NULL;
-    char key[16];
     long i;
     for (i = 0; i < job.count; i++) {
         rk_slice args[3];
         args[0].data = is_get ? "GET" : "SET";
         args[0].len = 3;
-        args[1].data = key;
-        args[1].len = (size_t)snprintf(key, sizeof key, key_names, (int)(i % KEYS));
+        args[1].data = keys[i % KEYS];
+        args[1].len = key_lengths[i % KEYS];
         args[2].data = job.value;
         args[2].len = (size_t)job.size;
         ok(rk_pipeline_append(pipeline, args, is_get ? 2 : 3, &err), err);
@@ -155,10 +156,11 @@ static void *mix(void *seed)
     unsigned dice = (unsigned)(size_t)seed;
     long i, count = job.rounds / job.count;
     for (i = 0; i < count; i++) {
-        char key[16];
+        const char *key;
         size_t size, length;
         dice = dice * 1103515245u + 12345u;
-        length = (size_t)snprintf(key, sizeof key, key_names, (int)(dice >> 16) % KEYS);
+        key = keys[(dice >> 16) % KEYS];
+        length = key_lengths[(dice >> 16) % KEYS];
         /* Small ones are as frequent as large ones: 64, 128, and so on. */
         size = (size_t)64 << (dice >> 8) % 9;
         if (context) {
@@ -211,7 +213,7 @@ static double wall_time(void)
 static void fill(void)
 {
     redisContext *context;
-    char key[16], *value;
+    char *value;
     pid_t child = fork();
     int status;
     long i;
@@ -232,10 +234,8 @@ static void fill(void)
             freeReplyObject(redisCommand(context, "RPUSH list %b", value, (size_t)job.size));
         freeReplyObject(reply);
     } else {
-        for (i = 0; i < KEYS; i++) {
-            snprintf(key, sizeof key, key_names, (int)i);
-            freeReplyObject(redisCommand(context, "SET %s %b", key, value, (size_t)job.size));
-        }
+        for (i = 0; i < KEYS; i++)
+            freeReplyObject(redisCommand(context, "SET %s %b", keys[i], value, (size_t)job.size));
     }
     _exit(0);
 }
@@ -273,6 +273,8 @@ int main(int argc, char **argv)
     job.count = argc > 6 ? atol(argv[6]) : 1;
     if (!strcmp(job.name, "sets") && job.size > LARGEST)
         fail("usage", "what is sent has 16 KiB at most");
+    for (i = 0; i < KEYS; i++)
+        key_lengths[i] = (size_t)snprintf(keys[i], sizeof keys[i], key_names, (int)i);
     fill();
     job.value = malloc(LARGEST);
     memset(job.value, 'x', LARGEST);
