@@ -132,7 +132,7 @@ impl<'a> Packer<'a> {
     }
 
     /// What comes next is a key.
-    pub(crate) fn await_key(&mut self) {
+    fn await_key(&mut self) {
         self.awaits_key = self.key.is_none();
         self.many_keys |= !self.awaits_key;
     }

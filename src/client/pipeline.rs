@@ -13,7 +13,7 @@ use crate::clock::{Deadline, Moment};
 use crate::dispatch::{self, Class, Dispatch, Reading};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::node::Batch;
-use crate::transport::{Entry, Kind, Reached, Reply, command};
+use crate::transport::{Entry, Kind, Reached, Reply, arg, begin_array, command};
 
 /// A pipeline that is empty again keeps this much memory, and gives back what is more.
 const KEPT: usize = 4 << 20;
@@ -259,16 +259,16 @@ impl Load {
     /// Adds a command whose arguments lie one by one. They are looked at before they are packed, not taken apart after.
     pub(crate) fn add_args(&mut self, args: &[&[u8]], own_connection: bool) -> Result<()> {
         let reading = allowed(args, own_connection)?;
-        let mut packer = Packer::behind(&mut self.packed);
+        let base = self.packed.len();
+        begin_array(&mut self.packed, args.len());
+        let mut key = None;
         for (at, bytes) in args.iter().enumerate() {
+            arg(&mut self.packed, bytes);
             if reading.key == Some(at) {
-                packer.await_key();
+                let end = self.packed.len() - b"\r\n".len();
+                key = Some((end - bytes.len() - base, bytes.len()));
             }
-            packer.bytes(bytes);
         }
-        let (packed, key) = packer.finish();
-        let place = |key: &[u8]| key.as_ptr().addr() - packed.as_ptr().addr();
-        let key = key.map(|key| (place(key), key.len()));
         self.mark(&reading, key);
         Ok(())
     }

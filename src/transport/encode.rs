@@ -8,14 +8,14 @@ pub(crate) fn command(out: &mut Vec<u8>, args: &[&[u8]]) {
         .iter()
         .fold(framing, |sum, arg| sum.saturating_add(arg.len()));
     out.reserve(size);
-    header(out, args.len());
+    begin_array(out, args.len());
     for bytes in args {
         arg(out, bytes);
     }
 }
 
 /// Begins a command of `n_args` arguments, its name among them; each is then appended with [`arg`].
-fn header(out: &mut Vec<u8>, n_args: usize) {
+pub(crate) fn begin_array(out: &mut Vec<u8>, n_args: usize) {
     prefix(out, b'*', n_args);
 }
 
@@ -122,7 +122,7 @@ mod tests {
         let mut n = 0usize;
         loop {
             let mut out = Vec::new();
-            header(&mut out, n);
+            begin_array(&mut out, n);
             assert_eq!(out, format!("*{n}\r\n").into_bytes());
             if n == usize::MAX {
                 break;

@@ -27,7 +27,7 @@ mod oracle;
 
 pub(crate) use connection::{Connection, Reached, unasked};
 pub(crate) use dial::{Dialer, connect_error, tls_error};
-pub(crate) use encode::{arg, begin_command, command};
+pub(crate) use encode::{arg, begin_array, begin_command, command};
 pub(crate) use fault::Limits;
 pub(crate) use handshake::Handshake;
 pub(crate) use login::Asked;

@@ -20,10 +20,11 @@ use super::nest::{Nest, too_many};
 use super::number;
 use super::reply::{Entry, Kind, Reply};
 
-/// What one read from the socket asks for, and what the buffer keeps when it is empty.
+/// What one read from the socket asks for.
 const BUFFER: usize = 16 << 10;
-/// A buffer of more bytes than this is given back once it is empty.
-const KEEP: usize = 64 << 10;
+/// What it asks for after one that was given all that it had asked for: there is more to come. A buffer that grew
+/// beyond this is given back once it is empty.
+const LARGE: usize = 64 << 10;
 /// The fast path looks for the end of a line no further than this.
 const SHORT_LINE: usize = 256;
 
@@ -124,7 +125,9 @@ impl Reader {
             bulk.left = bulk.left.saturating_sub(got);
             return result;
         }
-        self.make_room();
+        // So it was left by a read that filled it.
+        let more_to_come = !self.buf.is_empty() && self.buf.len() == self.buf.capacity();
+        self.make_room(if more_to_come { LARGE } else { BUFFER });
         let room = self.buf.capacity() - self.buf.len();
         read(&mut self.buf, room)
     }
@@ -135,17 +138,20 @@ impl Reader {
         self.buf.capacity() + self.nest.reserved()
     }
 
-    fn make_room(&mut self) {
+    fn make_room(&mut self, size: usize) {
         if self.pos == self.buf.len() {
             self.buf.clear();
-            if self.buf.capacity() > KEEP {
+            if self.buf.capacity() > LARGE {
                 self.buf = Vec::new();
             }
         } else if self.pos > 0 {
             self.buf.drain(..self.pos);
         }
         self.pos = 0;
-        if self.buf.capacity() - self.buf.len() < BUFFER / 4 {
+        let len = self.buf.len();
+        if self.buf.capacity() < size {
+            self.buf.reserve_exact(size - len);
+        } else if self.buf.capacity() - len < BUFFER / 4 {
             self.buf.reserve(BUFFER);
         }
     }
@@ -280,19 +286,21 @@ impl Reader {
         Ok(complete)
     }
 
-    /// The hot path of an aggregate: a whole string inside it. None for anything else.
+    /// The hot path of an aggregate: a whole string inside it, or the answer to most writes. None for anything else.
     // It and what it calls are always inlined: returned through memory, each entry costs more than twice the time.
     #[inline(always)]
     fn element(&mut self, reply: &mut Reply) -> Result<Option<Entry>, Fault> {
-        let Some((b'$', rest)) = self.buf[self.pos..].split_first() else {
-            return Ok(None);
-        };
-        let Some((bytes, used)) = whole_string(rest) else {
-            return Ok(None);
+        let (kind, bytes, used) = match self.buf[self.pos..].split_first() {
+            Some((b'$', rest)) => match whole_string(rest) {
+                Some((bytes, used)) => (Kind::Bytes, bytes, used),
+                None => return Ok(None),
+            },
+            Some((b'+', rest)) if rest.starts_with(b"OK\r\n") => (Kind::Status, &rest[..2], 4),
+            _ => return Ok(None),
         };
         let (from, len) = (self.pos + 1 + used - 2 - bytes.len(), bytes.len());
         self.count()?;
-        let entry = self.reserve(Kind::Bytes, len, reply)?;
+        let entry = self.reserve(kind, len, reply)?;
         if !self.nest.skips() {
             reply.bytes.extend_from_slice(&self.buf[from..from + len]);
         }
