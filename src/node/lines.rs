@@ -20,7 +20,7 @@ use crate::transport::Reply;
 /// A request of more bytes goes by the pool: others would wait while it is written.
 const LARGE: usize = 64 << 10;
 /// A line that has been busy with one batch for this long is stuck, if batches do not take as long here at all times.
-const STUCK: Duration = Duration::from_millis(5);
+const STUCK: Duration = Duration::from_millis(20);
 /// And if they do: after so many times as long as usual.
 const STUCK_TIMES: u32 = 4;
 
@@ -33,6 +33,9 @@ pub(crate) struct SharedLine {
 /// connection each is ahead by a third with 4 callers and by a tenth with 5; lines are ahead by a tenth with 6, by a
 /// third with 8, and by two and more times from 16 on.
 const FEW: usize = 5;
+/// Callers are few once so many in a row have found it so. Threads that start one after the other are few for a moment,
+/// and a connection for each of them would be opened for nothing.
+const IN_A_ROW: usize = 64;
 /// Where even the quickest batches take this long, it is the way that takes the time, and more connections carry more.
 /// With 0.2 ms, lines are ahead of a connection each from 16 callers on, and beside it with 8; with 2 ms both together are
 /// ahead of either.
@@ -51,7 +54,29 @@ pub(crate) struct Lines {
 /// How many callers are under way, at all nodes of a manager together: those of a cluster's nodes share one machine's
 /// processors as well.
 #[derive(Default)]
-pub(crate) struct Callers(AtomicUsize);
+pub(crate) struct Callers {
+    under_way: AtomicUsize,
+    /// How many in a row came to busy lines and were few.
+    few: AtomicUsize,
+}
+
+impl Callers {
+    /// Whether callers are few, and have been for a while, as this one finds it.
+    fn are_few(&self, under_way: usize) -> bool {
+        let few = self.few.load(Ordering::Relaxed);
+        // Written only where it changes: all callers read it.
+        if under_way > FEW {
+            if few > 0 {
+                self.few.store(0, Ordering::Relaxed);
+            }
+            return false;
+        }
+        if few < IN_A_ROW {
+            self.few.store(few + 1, Ordering::Relaxed);
+        }
+        few >= IN_A_ROW
+    }
+}
 
 /// How long batches take, in nanoseconds.
 #[derive(Default)]
@@ -118,7 +143,7 @@ impl Lines {
 
     /// A caller is here as long as it keeps this.
     pub(crate) fn count_in(&self) -> Inside<'_> {
-        let before = self.callers.0.fetch_add(1, Ordering::Relaxed);
+        let before = self.callers.under_way.fetch_add(1, Ordering::Relaxed);
         Inside {
             all: &self.callers,
             count: before + 1,
@@ -140,7 +165,7 @@ impl Lines {
 
     /// Whether a connection that the pool has to spare is better than a seat on a line.
     pub(crate) fn prefer_spare(&self, inside: &Inside<'_>) -> bool {
-        inside.count <= FEW || self.pace.least() >= FAR
+        self.pace.least() >= FAR || self.callers.are_few(inside.count)
     }
 
     /// A seat on a line that is not stuck.
@@ -243,7 +268,7 @@ pub(crate) struct Inside<'a> {
 
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
-        self.all.0.fetch_sub(1, Ordering::Relaxed);
+        self.all.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -259,4 +284,19 @@ fn number() -> usize {
         let _ = MINE.try_with(|place| place.set(Some(mine)));
         mine
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_are_few_once_many_in_a_row_have_found_it_so() {
+        let callers = Callers::default();
+        let found_few = |times| (0..times).filter(|_| callers.are_few(FEW)).count();
+        assert_eq!(found_few(IN_A_ROW), 0);
+        assert_eq!(found_few(10), 10);
+        assert!(!callers.are_few(FEW + 1));
+        assert_eq!(found_few(IN_A_ROW + 1), 1);
+    }
 }
