@@ -1,6 +1,7 @@
 //! Tests of urls.
 
 use super::super::endpoint;
+use super::table::table;
 use super::*;
 
 fn target(url: &str) -> Target {
