@@ -10,7 +10,9 @@ use std::thread;
 use std::time::Duration;
 
 use redkeep::{ChannelOptions, Config, Consumer, Manager, Message, Received};
-use support::{Cluster, PATIENCE, Sentinels, alone, key_in, slot, threads, wait_for, wait_until};
+use support::{
+    Cluster, PATIENCE, Proxy, Sentinels, alone, key_in, slot, threads, wait_for, wait_until,
+};
 
 /// A failover may take its time on a machine that is busy.
 const LONG: Duration = Duration::from_secs(120);
@@ -104,6 +106,40 @@ fn all_done(keep: &Manager, channel: &str) -> bool {
     let groups = keep.command::<Vec<Group>>(("XINFO", "GROUPS", channel));
     let pending = |group: &Group| redis::from_redis_value::<i64>(group["pending"].clone()).unwrap();
     groups.is_ok_and(|groups| groups.iter().all(|group| pending(group) == 0))
+}
+
+#[test]
+fn what_could_not_begin_may_begin_later() {
+    let all = Sentinels::of(1, 1, &[], "");
+    let proxy = Proxy::to(all.sentinels[0].address());
+    proxy.refuse_new(true);
+    let keep = open(format!(
+        "redis+sentinel://{}/mymaster?command_timeout=300ms",
+        proxy.address()
+    ));
+    let seen = Seen::default();
+    let started = consumer(&keep, "started", &["orders".to_owned()], &seen);
+    let polled = keep
+        .consumer("polled")
+        .register_channel("orders", options());
+    let begin = || started.start_with(NONE, SECOND);
+    for _ in 0..2 {
+        for error in [begin().unwrap_err(), polled.poll(NONE).unwrap_err()] {
+            let text = error.to_string();
+            assert!(text.contains("no sentinel told"), "{text}");
+        }
+    }
+    proxy.refuse_new(false);
+    wait_until(PATIENCE, || begin().is_ok());
+    wait_until(PATIENCE, || {
+        keep.sender()
+            .register_channel("orders")
+            .send("orders", &message(1))
+            .is_ok()
+    });
+    let polled = wait_for(PATIENCE, || polled.poll(SECOND).ok().flatten());
+    assert_eq!(polled.json::<usize>().unwrap(), 1);
+    wait_until(PATIENCE, || seen.has("orders", 1));
 }
 
 #[test]

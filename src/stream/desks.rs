@@ -11,7 +11,7 @@ use crate::fork::lock;
 use crate::node::Node;
 use crate::stream::channel::Channel;
 use crate::stream::reader::{Reader, Way};
-use crate::stream::rounds::{Pace, Round, by_node, keep_reading};
+use crate::stream::rounds::{OfNode, Pace, Round, keep_reading};
 use crate::stream::shared::Shared;
 use crate::worker::Latch;
 
@@ -58,12 +58,16 @@ impl Desks {
         })
     }
 
-    pub(super) fn begin(self: &Arc<Self>, channels: Vec<Arc<Channel>>) -> Result<()> {
-        let nodes = by_node(&self.shared, channels)?;
+    pub(super) fn begin(self: &Arc<Self>, nodes: Vec<OfNode>) -> Result<()> {
         let mut state = lock(&self.state);
         nodes
             .into_iter()
             .try_for_each(|(node, channels)| self.open(&mut state, node, channels))
+    }
+
+    /// Whether nobody has begun to read.
+    pub(super) fn are_none(&self) -> bool {
+        lock(&self.state).all.is_empty()
     }
 
     /// Waits for the end of all threads, after the consumer was stopped. False if one still ran at the deadline.

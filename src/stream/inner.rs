@@ -16,7 +16,7 @@ use crate::stream::handle;
 use crate::stream::names;
 use crate::stream::poll::{Inbox, stopped};
 use crate::stream::reader::Way;
-use crate::stream::rounds::{Pace, Tour};
+use crate::stream::rounds::{Pace, Tour, by_node};
 use crate::stream::shared::Shared;
 use crate::worker::Latch;
 
@@ -226,10 +226,19 @@ impl Inner {
         way: Way,
         pace: Pace,
     ) -> Result<()> {
+        // As long as nothing has begun, the next call may try again: where they are served may be unknown for a moment.
+        let nodes = by_node(&self.shared, channels)?;
         self.start_duty(run)?;
         let desks = Desks::new(&self.shared, way, pace);
-        run.desks = Some(desks.clone());
-        desks.begin(channels)
+        let begun = desks.begin(nodes);
+        match begun {
+            Err(_) if desks.are_none() => return begun,
+            // One that reads only some of its channels must not pass for a whole one: it has ended.
+            Err(_) => self.shared.stopping.open(),
+            Ok(()) => {}
+        }
+        run.desks = Some(desks);
+        begun
     }
 
     fn start_duty(self: &Arc<Self>, run: &mut Run) -> Result<()> {
@@ -262,15 +271,14 @@ impl Inner {
         if let Some(inbox) = self.polled.get() {
             return Ok(inbox.clone());
         }
-        let made = Inbox::new()?;
-        let inbox = self.polled.get_or_init(|| made);
+        let inbox = Inbox::new()?;
         let way = Way::Inbox(inbox.clone());
         let pace = Pace {
             rest: Duration::ZERO,
             block: Consumer::BLOCK,
         };
         self.read_in_background(&mut run, channels, way, pace)?;
-        Ok(inbox.clone())
+        Ok(self.polled.get_or_init(|| inbox).clone())
     }
 
     /// False if something still ran at the deadline.
