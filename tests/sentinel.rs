@@ -398,6 +398,28 @@ fn a_frozen_sentinel_and_a_black_hole_are_passed_over() {
 }
 
 #[test]
+fn closing_does_not_wait_for_a_sentinel_that_has_fallen_silent() {
+    let all = Sentinels::of(1, 1, &[], "");
+    let keep = with(&all, |config| {
+        config
+            .health_check_interval(Duration::from_millis(100))
+            .command_timeout(Duration::from_millis(200))
+    });
+    wait_until(PATIENCE, || keep.set("a", 1).is_ok());
+    let listens = |list: String| list.contains("cmd=subscribe");
+    wait_until(PATIENCE, || {
+        listens(all.sentinels[0].ask(&["CLIENT", "LIST"]))
+    });
+    all.sentinels[0].freeze();
+    // By then the push connection was given up, and is being made anew: for connect_timeout, which is 5 s.
+    thread::sleep(Duration::from_millis(1500));
+    let started = Instant::now();
+    keep.close(Duration::from_secs(3)).unwrap();
+    assert!(started.elapsed() < Duration::from_secs(2));
+    all.sentinels[0].thaw();
+}
+
+#[test]
 fn a_frozen_primary_holds_nobody_past_the_deadline() {
     let all = Sentinels::start();
     let keep = with(&all, |config| {

@@ -27,6 +27,13 @@ struct Watch {
     /// Above what it is a subscription of, so that it goes first.
     _subscription: Subscription,
     listener: Listener,
+    /// Cut, it ends a dial under way.
+    lifeline: Arc<Lifeline>,
+}
+
+fn end(listener: &Listener, lifeline: &Lifeline) {
+    lifeline.cut();
+    listener.close();
 }
 
 /// Passes the news on.
@@ -64,7 +71,8 @@ impl Watches {
             return;
         }
         let name: Arc<str> = sentinel.address.to_string().into();
-        let dialer = fleet.sentinel_dialer(sentinel.clone(), &Arc::<Lifeline>::default());
+        let lifeline = Arc::<Lifeline>::default();
+        let dialer = fleet.sentinel_dialer(sentinel.clone(), &lifeline);
         let condition = Arc::new(Condition::new(name.clone()));
         let listener = Listener::new(&name, &dialer, &condition);
         let news = Arc::new(News {
@@ -76,10 +84,11 @@ impl Watches {
                 sentinel: sentinel.clone(),
                 _subscription: subscription,
                 listener,
+                lifeline,
             }),
             Err(error) => {
                 log::debug!(target: "redkeep", "sentinel {name} is not listened to yet: {error}");
-                listener.close();
+                end(&listener, &lifeline);
                 listener.join(Deadline::after(PATIENCE));
             }
         }
@@ -89,7 +98,7 @@ impl Watches {
     pub(super) fn close(&self, deadline: Deadline) -> bool {
         let all = std::mem::take(&mut *lock(&self.all));
         for watch in &all {
-            watch.listener.close();
+            end(&watch.listener, &watch.lifeline);
         }
         // Every one of them, also behind one that was late.
         let late = all.iter().filter(|watch| !watch.listener.join(deadline));
