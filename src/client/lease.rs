@@ -301,9 +301,7 @@ impl Lease {
             }
         });
         self.lost |= lost;
-        let witnesses = &self.held().node().witnesses;
-        own_writes::tell(witnesses, packed);
-        own_writes::tell_of_exec(witnesses, &args);
+        own_writes::tell(&self.held().node().witnesses, packed);
         result?;
         read(reply)
     }
