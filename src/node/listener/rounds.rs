@@ -253,8 +253,7 @@ impl Rounds {
                             self.shared.name,
                             pause.as_secs_f64()
                         );
-                        let at = now + pause;
-                        self.ask_again = Some(self.ask_again.map_or(at, |other| other.min(at)));
+                        ask_again_by(&mut self.ask_again, now + pause);
                     }
                 }
                 News::Changed(changed) => self.tracking.deliver(&changed),
@@ -264,7 +263,7 @@ impl Rounds {
                 }
                 News::Untold(number, error) => {
                     self.tracking.refused(number, &error);
-                    self.ask_again = Some(now + interval);
+                    ask_again_by(&mut self.ask_again, now + interval);
                 }
                 News::Dropped(kind, name) => {
                     if self.topics.dropped(kind, &name) {
@@ -326,4 +325,9 @@ impl Rounds {
             self.bell.lower();
         }
     }
+}
+
+/// One refusal does not put off what another has to be asked for sooner.
+fn ask_again_by(planned: &mut Option<Moment>, at: Moment) {
+    *planned = Some(planned.map_or(at, |other| other.min(at)));
 }
