@@ -98,17 +98,14 @@ impl Deadline {
 /// A random number above 0, up to 1.
 pub(crate) fn share() -> f64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
+    // The standard library seeds each of these anew; all that is needed here is that they differ.
     let random = RandomState::new().build_hasher().finish() >> 11;
     (random + 1) as f64 / (1u64 << 53) as f64
 }
 
 /// A time picked at random between two, so that many clients do not act in step.
 pub(crate) fn between(least: Duration, most: Duration) -> Duration {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    // The standard library seeds each of these anew; all that is needed here is that they differ.
-    let random = RandomState::new().build_hasher().finish();
-    let share = (random % 1024) as u32;
-    least + most.saturating_sub(least) * share / 1024
+    least + most.saturating_sub(least).mul_f64(share())
 }
 
 #[cfg(test)]

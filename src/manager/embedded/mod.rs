@@ -169,7 +169,7 @@ impl Drop for Embedded {
     fn drop(&mut self) {
         if self.generation != fork::generation() {
             // Detaching a thread of the parent's could hit one of the child's, which got the same stack.
-            std::mem::forget(fork::lock(&self.keeper).take());
+            std::mem::forget(std::mem::take(&mut self.keeper));
             std::mem::forget(self.relay.take());
             return;
         }
