@@ -512,10 +512,10 @@ void rk_config_free(struct rk_config *config);
  */
 
 /**
- * Opens a manager for a URL: redis://[[user]:password@]host[:port][/db], unix:///path/of/socket, or embedded://, which
- * starts a private server that ends with the manager (the properties "embedded_..." say more). url NULL: as the
- * environment says (REDIS_URL and the others). Nothing is sent before the first command, except that embedded:// starts
- * its server. out may not be NULL.
+ * Opens a manager for a URL: redis://[[user]:password@]host[:port][/db], rediss:// (TLS), unix:///path/of/socket,
+ * redis+cluster://host,host, redis+sentinel://host,host/name, or embedded://, which starts a private server that ends
+ * with the manager (the properties "embedded_..." say more). url NULL: as the environment says (REDIS_URL and the
+ * others). Nothing is sent before the first command, except that embedded:// starts its server. out may not be NULL.
  */
 rk_status rk_manager_open(const char *url,
                           struct rk_manager **out,
@@ -627,13 +627,14 @@ rk_status rk_manager_stop_cleanup(struct rk_manager *manager, rk_error **err);
  * What every pool of every node is doing at this moment, as JSON: {"health_checks", "cleanup", "topology", "nodes":
  * [{"address", "role", "slots": [[first, last]], "state", "version", "latency_ms", "last_error", "pools": [{"size",
  * "in_use", "idle", "waiting", "opened", "closed", "oldest_lease_ms"}], "lines": [{"open", "waiting", "batches",
- * "commands", "opened", "closed"}], "batch_ms", "pool_waits", "calls_by_pool"}], "master_name", "sentinels": [{"address", "primary", "error"}]}.
- * The topology is "standalone", "sentinel" or "cluster"; a role is "primary", "replica" or "independent" (added by
- * name); a state is "untried", "up", "down" or "closed". A line is a connection that all threads share
- * (property shared_lines): "waiting" counts commands that wait to be sent, "commands" those that went by it, in so
- * many "batches", each of them one write; "batch_ms" is how long one takes at present; "pool_waits" counts how long callers
- * waited for a connection of a pool, as {"seconds", "buckets": [{"le", "count"}]}; "calls_by_pool" counts single commands that took a connection from a pool
- * instead. json may not be NULL.
+ * "commands", "opened", "closed"}], "batch_ms", "pool_waits", "calls_by_pool"}], "master_name", "sentinels":
+ * [{"address", "primary", "error"}]}. The topology is "standalone", "sentinel" or "cluster"; a role is "primary",
+ * "replica" or "independent" (added by name); a state is "untried", "up", "down" or "closed". A line is a connection
+ * that all threads share (property shared_lines): "waiting" counts commands that wait to be sent, "commands" those
+ * that went by it, in so many "batches", each of them one write; "batch_ms" is how long one takes at present;
+ * "pool_waits" counts how long callers waited for a connection of a pool, as {"seconds", "buckets": [{"le",
+ * "count"}]}; "calls_by_pool" counts single commands that took a connection from a pool instead. json may not be
+ * NULL.
  */
 rk_status rk_manager_fetch_pool_status(struct rk_manager *manager,
                                        rk_bytes *json,
@@ -1986,9 +1987,10 @@ void rk_message_free(struct rk_message *message);
  * A consumer receives the messages of channels in the name of a listener. All consumers of one listener share them;
  * another listener gets all of them again.
  *
- * It is used in one of three ways: rk_consumer_start(), after which handlers run on the manager's worker threads (with a
- * single channel and a concurrency of 1, on the thread that reads it) until rk_consumer_stop(); rk_consumer_consume(), rk_consumer_persist() and their likes, which call handlers in the caller's
- * thread; or rk_consumer_poll(), without handlers, whose descriptor may be given to select, poll or epoll.
+ * It is used in one of three ways: rk_consumer_start(), after which handlers run on the manager's worker threads
+ * (with a single channel and a concurrency of 1, on the thread that reads it) until rk_consumer_stop();
+ * rk_consumer_consume(), rk_consumer_persist() and their likes, which call handlers in the caller's thread; or
+ * rk_consumer_poll(), without handlers, whose descriptor may be given to select, poll or epoll.
  */
 
 /** Makes a consumer without channels, in the name of a listener. out may not be NULL. */

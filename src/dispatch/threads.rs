@@ -1,4 +1,5 @@
-//! The threads that features start as they need them: a consumer's readers, a subscriber's mover. They are told to end, and joined, when it is closed.
+//! The threads that features start as they need them: a consumer's readers, a subscriber's mover. They are told to end,
+//! and joined, when the manager is closed.
 
 use std::sync::{Arc, Mutex};
 

@@ -3,9 +3,10 @@
 //! A consumer receives the messages of channels in the name of a listener. All consumers of one listener share them;
 //! another listener gets all of them again.
 //!
-//! It is used in one of three ways: rk_consumer_start(), after which handlers run on the manager's worker threads (with a
-//! single channel and a concurrency of 1, on the thread that reads it) until rk_consumer_stop(); rk_consumer_consume(), rk_consumer_persist() and their likes, which call handlers in the caller's
-//! thread; or rk_consumer_poll(), without handlers, whose descriptor may be given to select, poll or epoll.
+//! It is used in one of three ways: rk_consumer_start(), after which handlers run on the manager's worker threads
+//! (with a single channel and a concurrency of 1, on the thread that reads it) until rk_consumer_stop();
+//! rk_consumer_consume(), rk_consumer_persist() and their likes, which call handlers in the caller's thread; or
+//! rk_consumer_poll(), without handlers, whose descriptor may be given to select, poll or epoll.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::AsRawFd;

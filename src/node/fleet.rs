@@ -66,8 +66,8 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// The nodes that the program named and the same tasks, made anew for a forked child. Reads nothing of the parent's that a lock
-    /// guards.
+    /// The nodes that the program named and the same tasks, made anew for a forked child. Reads nothing of the parent's
+    /// that a lock guards.
     pub(crate) fn renewed(parent: &Fleet) -> Result<Fleet> {
         let fleet = Fleet::new(parent.settings.clone())?;
         // What the servers named they will name again.

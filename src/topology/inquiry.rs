@@ -29,8 +29,9 @@ pub(crate) struct Answer<'a> {
 /// Whoever is asked ends within moments once the lifeline is cut.
 const MOMENT: Duration = Duration::from_secs(1);
 
-/// `dialer` makes what opens a connection to one of them. Asks them in their order, the next one after each `pause` or as soon as one has failed, and shows each answer to
+/// Asks them in their order, the next one after each `pause` or as soon as one has failed, and shows each answer to
 /// `judge` as it comes, until that has heard enough. Whoever has not answered by then, or by the deadline, is let go.
+/// `dialer` makes what opens a connection to one of them.
 pub(crate) fn inquire<T>(
     dialer: impl Fn(Endpoint, &Arc<Lifeline>) -> Dialer,
     whom: &[Endpoint],
