@@ -3,14 +3,14 @@
 mod support;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use redkeep::{Config, ErrorKind, Manager, NearCache, ReadFrom, Script};
 use support::{
-    Cluster, Fault, PATIENCE, Proxy, Sentinels, Server, Way, alone, key_in, slot, threads,
-    wait_until,
+    Cluster, Fault, PATIENCE, Proxy, Sentinels, Server, Way, alone, collect_logs, key_in, logged,
+    slot, threads, wait_until,
 };
 
 const ROOM: usize = 16 << 20;
@@ -449,29 +449,12 @@ fn a_connection_that_dies_without_a_sign_is_noticed() {
     });
 }
 
-static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-struct Collector;
-
-impl log::Log for Collector {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        LINES.lock().unwrap().push(record.args().to_string());
-    }
-
-    fn flush(&self) {}
-}
-
 #[test]
 fn of_a_server_that_does_not_tell_nothing_is_kept_and_the_log_says_so_once() {
     if !alone("of_a_server_that_does_not_tell_nothing_is_kept_and_the_log_says_so_once") {
         return;
     }
-    log::set_logger(&Collector).expect("no other logger");
-    log::set_max_level(log::LevelFilter::Warn);
+    collect_logs();
     let server = Server::start();
     let rules = [
         "reset",
@@ -491,7 +474,7 @@ fn of_a_server_that_does_not_tell_nothing_is_kept_and_the_log_says_so_once() {
         with(&server.url(), |config| config.protocol(2)),
     ];
     for (keep, why) in keeps.iter().zip(["NOPERM", "RESP2"]) {
-        LINES.lock().unwrap().clear();
+        let before = logged().len();
         let near = keep.near_cache(ROOM);
         for i in 0..5i64 {
             server.ask::<()>(&["SET", "a", &i.to_string()]);
@@ -501,8 +484,8 @@ fn of_a_server_that_does_not_tell_nothing_is_kept_and_the_log_says_so_once() {
         }
         let stats = near.stats().unwrap();
         assert_eq!((stats.hits, stats.entries, stats.nodes), (0, 0, 0));
-        let lines = LINES.lock().unwrap();
-        let told: Vec<_> = (lines.iter())
+        let lines = logged().split_off(before);
+        let told: Vec<_> = (lines.lines())
             .filter(|line| line.contains("does not tell which keys change"))
             .collect();
         assert_eq!(told.len(), 1, "{lines:?}");

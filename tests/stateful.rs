@@ -3,12 +3,11 @@
 
 mod support;
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use redkeep::{Config, ErrorKind, Manager, Outcome};
-use support::{Fault, PATIENCE, Proxy, Server, Way, wait_until};
+use support::{Fault, PATIENCE, Proxy, Server, Way, collect_logs, logged, wait_until};
 
 fn open(server: &Server) -> Manager {
     Manager::open(&server.url()).expect("a url of ours")
@@ -600,33 +599,15 @@ fn the_status_tells_the_age_of_the_oldest_lease() {
     assert!(none.is_null(), "{none}");
 }
 
-/// Everything that was logged, from any test of this file.
-static LOGGED: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-struct Collector;
-
-impl log::Log for Collector {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        LOGGED.lock().unwrap().push(record.args().to_string());
-    }
-
-    fn flush(&self) {}
-}
-
 #[test]
 fn a_lease_held_for_too_long_is_reported_once_with_its_age() {
-    log::set_logger(&Collector).expect("no other logger");
-    log::set_max_level(log::LevelFilter::Warn);
+    collect_logs();
     let server = Server::start();
     let warnings = |server: &Server| {
-        let lines = LOGGED.lock().unwrap();
-        let about =
-            |line: &&String| line.contains("leased for") && line.contains(&server.address());
-        lines.iter().filter(about).cloned().collect::<Vec<_>>()
+        let lines = logged();
+        let about = |line: &&str| line.contains("leased for") && line.contains(&server.address());
+        let lines = lines.lines().filter(about);
+        lines.map(str::to_owned).collect::<Vec<_>>()
     };
     let round = Duration::from_millis(5);
     let config = Config::new().url(server.url()).cleanup_interval(round);

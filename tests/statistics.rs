@@ -3,13 +3,15 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
 use redkeep::{ChannelOptions, CommandTimes, Config, ErrorKind, Manager, Message, Outcome};
 use serde_json::Value;
-use support::{CANARY_KEY, CANARY_VALUE, Fault, PATIENCE, Proxy, Server, Way, wait_until};
+use support::{
+    CANARY_KEY, CANARY_VALUE, Fault, PATIENCE, Proxy, Server, Way, collect_logs, logged, wait_until,
+};
 
 const SCHEMA: &str = include_str!("../src/stats/schema.md");
 
@@ -221,27 +223,6 @@ fn a_near_cache_is_counted_as_long_as_it_lives() {
     assert_eq!(keep.stats()["near"], Value::Array(Vec::new()));
 }
 
-/// What was logged, of all tests.
-fn logged() -> MutexGuard<'static, Vec<String>> {
-    static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
-    static START: OnceLock<()> = OnceLock::new();
-    struct Collector;
-    impl log::Log for Collector {
-        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-            true
-        }
-        fn log(&self, record: &log::Record<'_>) {
-            LINES.lock().unwrap().push(record.args().to_string());
-        }
-        fn flush(&self) {}
-    }
-    START.get_or_init(|| {
-        log::set_logger(&Collector).expect("no other logger");
-        log::set_max_level(log::LevelFilter::Trace);
-    });
-    LINES.lock().unwrap()
-}
-
 /// The milliseconds behind this word.
 fn after(line: &str, word: &str) -> f64 {
     let rest = line.split(word).nth(1).expect("the word");
@@ -255,7 +236,7 @@ fn after(line: &str, word: &str) -> f64 {
 
 #[test]
 fn slow_calls_are_told_by_name_with_what_their_time_went_to() {
-    drop(logged());
+    collect_logs();
     let server = Server::start();
     let proxy = Proxy::to(server.address());
     let keep = with(&proxy.url(), |config| {
@@ -264,9 +245,9 @@ fn slow_calls_are_told_by_name_with_what_their_time_went_to() {
     keep.set(CANARY_KEY, CANARY_VALUE).unwrap();
     let told = || -> Vec<String> {
         let lines = logged();
-        let mine = lines.iter().filter(|line| line.contains(&proxy.address()));
+        let mine = lines.lines().filter(|line| line.contains(&proxy.address()));
         mine.filter(|line| line.starts_with("slow: "))
-            .cloned()
+            .map(str::to_owned)
             .collect()
     };
     let before = told().len();
@@ -327,13 +308,13 @@ fn slow_calls_are_told_by_name_with_what_their_time_went_to() {
     let slow = keep.stats()["slow"].as_u64();
     let _: Option<(String, String)> = keep.command(("BLPOP", "nothing", 0.1)).unwrap();
     assert_eq!(keep.stats()["slow"].as_u64(), slow);
-    let all = logged().join("\n");
+    let all = logged();
     assert!(!all.contains(CANARY_KEY) && !all.contains(CANARY_VALUE));
 }
 
 #[test]
 fn a_slow_connect_is_told_as_such() {
-    drop(logged());
+    collect_logs();
     let server = Server::start();
     let proxy = Proxy::to(server.address());
     proxy.set(Way::ToClient, Fault::Delay(Duration::from_millis(60)));
@@ -343,7 +324,7 @@ fn a_slow_connect_is_told_as_such() {
     keep.set("key", 1).unwrap();
     let lines = logged();
     let mine = lines
-        .iter()
+        .lines()
         .find(|line| line.starts_with("slow: SET") && line.contains(&proxy.address()));
     let line = mine.expect("a line");
     assert!(
@@ -355,7 +336,7 @@ fn a_slow_connect_is_told_as_such() {
 
 #[test]
 fn what_goes_wrong_again_and_again_does_not_fill_the_log() {
-    drop(logged());
+    collect_logs();
     let server = Server::start();
     let keep = with(&server.url(), |config| config);
     let subscriber = keep.subscriber();
@@ -368,7 +349,7 @@ fn what_goes_wrong_again_and_again_does_not_fill_the_log() {
     }
     wait_until(PATIENCE, || subscriber.stats().unwrap().failed == 100);
     let lines = logged();
-    let lines = lines.iter().filter(|line| line.contains("of this test"));
+    let lines = lines.lines().filter(|line| line.contains("of this test"));
     let count = lines.count();
     assert!(
         (1..=20).contains(&count),
