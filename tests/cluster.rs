@@ -828,6 +828,18 @@ fn liar(
     map: impl Fn(u16) -> String + Send + Sync + 'static,
     get: impl Fn(u16) -> String + Send + Sync + 'static,
 ) -> Peer {
+    node("ok", map, move |name, port| match name {
+        "GET" => get(port).into(),
+        _ => "+OK\r\n".into(),
+    })
+}
+
+/// A peer that says this state of its cluster and its map, and answers commands as told.
+fn node(
+    state: &'static str,
+    map: impl Fn(u16) -> String + Send + Sync + 'static,
+    answer: impl Fn(&str, u16) -> Answer + Send + Sync + 'static,
+) -> Peer {
     Peer::knowing_its_port(move |port| {
         move |request: &[Vec<u8>]| -> Answer {
             if let Some(text) = polite(request) {
@@ -835,14 +847,19 @@ fn liar(
             }
             match String::from_utf8_lossy(&request[0]).to_uppercase().as_str() {
                 "CLUSTER" if request[1].eq_ignore_ascii_case(b"INFO") => {
-                    "$16\r\ncluster_state:ok\r\n".into()
+                    let info = format!("cluster_state:{state}");
+                    format!("${}\r\n{info}\r\n", info.len()).into()
                 }
                 "CLUSTER" => map(port).into(),
-                "GET" => get(port).into(),
-                _ => "+OK\r\n".into(),
+                name => answer(name, port),
             }
         }
     })
+}
+
+/// All slots are its own.
+fn all_mine(port: u16) -> String {
+    format!("*1\r\n{}", row(0, 16383, "", port))
 }
 
 fn row(first: u16, last: u16, host: &str, port: u16) -> String {
@@ -869,13 +886,12 @@ fn redirections_are_counted_and_each_is_a_try() {
     // The second answer is the right one.
     let times = Arc::new(AtomicUsize::new(0));
     let count = times.clone();
-    let peer = liar(
-        |port| format!("*1\r\n{}", row(0, 16383, "", port)),
-        move |port| match count.fetch_add(1, Ordering::Relaxed) % 2 {
+    let peer = liar(all_mine, move |port| {
+        match count.fetch_add(1, Ordering::Relaxed) % 2 {
             0 => format!("-MOVED 12182 127.0.0.1:{port}\r\n"),
             _ => "$2\r\nhi\r\n".into(),
-        },
-    );
+        }
+    });
     let tries = Arc::new(AtomicUsize::new(0));
     let told = tries.clone();
     let config = Config::new()
@@ -902,6 +918,37 @@ fn redirections_are_counted_and_each_is_a_try() {
         2,
         "a pipeline that is taken apart counts none"
     );
+}
+
+#[test]
+fn a_refusal_in_the_end_does_not_take_back_a_doubt_of_before() {
+    let first = AtomicBool::new(true);
+    let peer = node("ok", all_mine, move |name, _| match name {
+        "SET" if first.swap(false, Ordering::SeqCst) => Answer::Last(Vec::new()),
+        "SET" => "-TRYAGAIN later\r\n".into(),
+        _ => "+OK\r\n".into(),
+    });
+    let keep = open_at(&peer);
+    let mut pipe = keep.pipeline();
+    pipe.command(("SET", "foo", 1)).unwrap();
+    let error = match pipe.execute() {
+        Ok(replies) => replies.get::<String>(0).unwrap_err(),
+        Err(error) => error,
+    };
+    assert_eq!(error.outcome(), Outcome::Unknown, "{error:?}");
+    assert!(peer.requests("SET") > 2);
+}
+
+#[test]
+fn a_node_that_is_cut_off_is_believed_only_where_no_other_answers() {
+    let says = |text: &'static str| move |_: &str, _: u16| Answer::from(text);
+    let cut_off = node("fail", all_mine, says("$3\r\nold\r\n"));
+    let well = node("ok", all_mine, says("$3\r\nnew\r\n"));
+    let url = format!("redis+cluster://{},{}", cut_off.address(), well.address());
+    let keep = Manager::open(&url).unwrap();
+    assert_eq!(keep.get::<String>("a").unwrap().as_deref(), Some("new"));
+    let keep = open_at(&cut_off);
+    assert_eq!(keep.get::<String>("a").unwrap().as_deref(), Some("old"));
 }
 
 #[test]

@@ -437,6 +437,10 @@ fn a_reply_over_the_cap_is_one_callers_fault() {
             }
         }
     }
+    // It is asked for once: a second time it would be as large.
+    let before = server.command_calls("get");
+    keep.get::<Vec<u8>>("big").unwrap_err();
+    assert_eq!(server.command_calls("get"), before + 1);
 }
 
 #[test]

@@ -326,6 +326,18 @@ fn a_lock_whose_reply_was_lost_is_held_by_the_same_token() {
 }
 
 #[test]
+fn a_lock_whose_answer_came_later_than_its_lease_is_not_held() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.address());
+    let keep = Manager::open(&proxy.url()).unwrap();
+    let lock = keep.lock("late").lease(ms(200));
+    proxy.set(Way::ToClient, Fault::Delay(ms(400)));
+    assert!(lock.try_acquire().unwrap().is_none());
+    proxy.heal();
+    wait_until(PATIENCE, || lock.try_acquire().unwrap().is_some());
+}
+
+#[test]
 fn a_waiter_whose_reply_was_lost_waits_on() {
     let server = Server::start();
     let proxy = Proxy::to(server.address());

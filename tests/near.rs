@@ -323,6 +323,22 @@ fn with_prefixes_only_those_keys_are_kept_and_told() {
 }
 
 #[test]
+fn where_nobody_keeps_copies_any_more_the_server_stops_telling() {
+    let server = Server::start();
+    let keep = open(&server.url());
+    // The connection goes on for the sake of these.
+    let subscriber = keep.subscriber();
+    subscriber.add("news").unwrap();
+    let near = keep.near_cache(ROOM);
+    text(&near, "a");
+    assert_eq!(trackers(&server).len(), 1);
+    drop(near);
+    wait_until(PATIENCE, || trackers(&server).is_empty());
+    assert_eq!(keep.publish("news", "x").unwrap(), 1);
+    assert!(subscriber.poll(PATIENCE).unwrap().is_some());
+}
+
+#[test]
 fn the_memory_is_bounded_and_what_is_too_large_is_read_each_time() {
     let server = Server::start();
     let keep = open(&server.url());
@@ -575,6 +591,8 @@ fn on_a_cluster_slots_move_and_primaries_fail() {
     let before = misses(&near);
     for _ in 0..2 {
         assert_eq!(near.get::<i64>("none").unwrap(), None);
+    }
+    for _ in 0..2 {
         assert_eq!(near.hget::<i64>("none", "field").unwrap(), None);
     }
     assert_eq!(misses(&near), before + 4);

@@ -3,11 +3,12 @@
 mod home;
 mod support;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use home::Home;
 use redkeep::{ErrorKind, Manager, Outcome};
-use support::{Fault, Proxy, Server, Way};
+use support::{Answer, Fault, Peer, Proxy, Server, Way};
 
 #[test]
 fn replies_come_in_order_and_errors_stay_with_their_commands() {
@@ -185,6 +186,32 @@ fn a_pipeline_that_breaks_tells_what_became_of_each_command() {
     // Nothing was sent twice.
     for i in 0..10 {
         assert_eq!(keep.get::<i64>(format!("n{i}")).unwrap(), Some(1));
+    }
+}
+
+#[test]
+fn what_was_sent_once_is_in_doubt_however_far_the_next_attempt_came() {
+    // The first time everything is read, the second time the first command alone.
+    let first = AtomicBool::new(true);
+    let peer = Peer::after_handshake(move |request| match (request[1].as_slice(), &first) {
+        (b"c", first) => {
+            first.store(false, Ordering::SeqCst);
+            Answer::Last(Vec::new())
+        }
+        (_, first) if first.load(Ordering::SeqCst) => Answer::Bytes(Vec::new()),
+        _ => Answer::Last(Vec::new()),
+    });
+    let keep = Manager::open(&format!("{}?retries=1", peer.url())).unwrap();
+    let mut pipe = keep.pipeline();
+    pipe.command(("SET", "a", 1)).unwrap();
+    // More than the kernel takes of what nobody reads.
+    pipe.command(("SET", "b", vec![b'x'; 32 << 20])).unwrap();
+    pipe.command(("SET", "c", 1)).unwrap();
+    let error = pipe.execute().unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Unknown, "{error:?}");
+    assert_eq!(peer.accepted(), 2);
+    for i in 0..3 {
+        assert_eq!(pipe.outcome(i), Some(Outcome::Unknown), "command {i}");
     }
 }
 

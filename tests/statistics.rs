@@ -173,6 +173,13 @@ fn who_waits_for_a_connection_or_a_lock_is_counted_by_how_long() {
     assert_eq!(waiter.join().unwrap(), Some(1));
     assert_eq!(waits(&stats(), 14), 1);
     assert_eq!(waits(&stats(), 6), 0, "it waited for more than 10 ms");
+    let lease = keep.client().dedicated().unwrap();
+    let error = keep
+        .command_within::<String>(("GET", "key"), Duration::from_millis(20))
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PoolTimeout);
+    assert_eq!(stats()["timeouts"], 1, "it ended at its deadline");
+    drop(lease);
 
     let held = keep.lock("report").acquire(Duration::from_secs(5)).unwrap();
     let error = keep

@@ -489,6 +489,7 @@ mod tests {
         // And nothing is left that a later one could take for its own.
         let (old, new) = (ticket, room.ticket());
         room.keep(old, text("1"));
+        assert_eq!(room.known(), None);
         room.keep(new, text("2"));
         assert_eq!(room.known(), None);
         assert_eq!(room.shelf.entries(), 0);
@@ -532,6 +533,9 @@ mod tests {
         assert_eq!(room.known(), None);
         room.shelf.keep(b"k", ticket, text("2"), None);
         assert_eq!(room.known().as_deref(), Some("2"));
+        // Nor of one whose cell another has taken.
+        room.shelf.begin(cell);
+        assert_eq!((room.known(), room.shelf.entries()), (None, 1));
     }
 
     #[test]

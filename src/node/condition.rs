@@ -318,3 +318,21 @@ impl std::fmt::Display for Cause {
 }
 
 impl std::error::Error for Cause {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_who_are_turned_away_at_once_count_as_one() {
+        let condition = Condition::new("node".into());
+        let refused = Error::new(ErrorKind::Auth, "no");
+        for _ in 0..10 {
+            condition.dialled(Err(&refused));
+        }
+        assert!(condition.pause() <= Duration::from_millis(800));
+        assert!(condition.may_dial().is_err());
+        condition.dialled(Ok(()));
+        assert!(condition.may_dial().is_ok());
+    }
+}

@@ -121,5 +121,9 @@ mod tests {
         assert_eq!(acks.count, 1);
         acks.remove(both);
         assert_eq!((acks.packed.len(), acks.count), (0, 0));
+        // The slower of two who sent the same takes nothing of what came since.
+        acks.add(b"4-4");
+        acks.remove(first);
+        assert_eq!(acks.ids(), ["4-4"]);
     }
 }

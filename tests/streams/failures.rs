@@ -196,6 +196,30 @@ fn the_ledger_lets_nothing_pass_twice() {
 }
 
 #[test]
+fn the_ledger_lets_another_handle_what_failed_here() {
+    let server = Home::start();
+    let keep = open(&server);
+    send(&keep, "orders", 0..1);
+    let options = || quick().delivery(Delivery::Ledger);
+    let first = keep
+        .consumer("l")
+        .register_channel("orders", options().backoff(PATIENCE, PATIENCE))
+        .register_handler("orders", |_: &Received| Err("not here"));
+    assert_eq!(first.consume_messages("orders", None, MOMENT).unwrap(), 1);
+    first.stop(PATIENCE).unwrap();
+    let seen = Seen::default();
+    let second = keep
+        .consumer("l")
+        .register_channel("orders", options())
+        .register_handler("orders", seen.handler());
+    wait_until(PATIENCE, || {
+        second.consume_messages("orders", None, MOMENT).unwrap();
+        pending(&server, "orders", "orders:l:cg") == 0
+    });
+    assert_eq!(seen.all(), ["0"]);
+}
+
+#[test]
 fn at_most_once_is_acknowledged_when_it_is_read() {
     let server = Home::start();
     let keep = open(&server);

@@ -1,5 +1,7 @@
 //! Handlers on the threads of the pool, and messages that are polled instead.
 
+use std::sync::mpsc::channel;
+
 use crate::*;
 
 #[test]
@@ -56,6 +58,32 @@ fn stopping_waits_for_the_handler_under_way_and_gives_the_rest_back() {
     wait_until(PATIENCE, || seen.len() == 9);
     wait_until(PATIENCE, || pending(&server, "orders", "orders:l:cg") == 0);
     assert_eq!(seen.all(), numbers(10)[1..]);
+}
+
+#[test]
+fn stopping_waits_for_a_handler_in_its_callers_thread() {
+    let server = Home::start();
+    let keep = open(&server);
+    send(&keep, "orders", 0..1);
+    let (begin, begun) = channel();
+    let (go, may_go) = channel();
+    let may_go = Mutex::new(may_go);
+    let consumer = keep
+        .consumer("l")
+        .register_channel("orders", quick())
+        .register_handler("orders", move |_: &Received| {
+            begin.send(()).unwrap();
+            may_go.lock().unwrap().recv_timeout(PATIENCE)
+        });
+    thread::scope(|scope| {
+        let calling = scope.spawn(|| consumer.consume_messages("orders", None, PATIENCE));
+        begun.recv_timeout(PATIENCE).unwrap();
+        let error = consumer.stop(NOT_LONG).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        go.send(()).unwrap();
+        assert_eq!(calling.join().unwrap().unwrap(), 1);
+        consumer.stop(PATIENCE).unwrap();
+    });
 }
 
 #[test]

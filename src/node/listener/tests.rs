@@ -353,6 +353,24 @@ fn a_refusal_is_the_error_of_that_subscriber_alone() {
 }
 
 #[test]
+fn a_late_confirmation_is_none_for_who_subscribes_anew() {
+    let times = AtomicUsize::new(0);
+    let peer = Peer::after_handshake(move |request| {
+        let again = request[0] == b"SUBSCRIBE" && times.fetch_add(1, Ordering::SeqCst) > 0;
+        // The first question's answer comes behind the second question.
+        match again {
+            true => "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n",
+            false => "",
+        }
+    });
+    let home = plain(&peer.url());
+    for _ in 0..2 {
+        let error = home.refused(Kind::Channel, "a", Duration::from_millis(300));
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    }
+}
+
+#[test]
 fn a_node_that_cannot_be_reached_is_told_soon() {
     let mut server = Server::start();
     server.kill();

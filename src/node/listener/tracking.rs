@@ -197,11 +197,17 @@ impl Watching {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
-    struct Nobody;
+    #[derive(Default)]
+    struct Somebody {
+        begun: AtomicUsize,
+    }
 
-    impl Watcher for Nobody {
-        fn begun(&self) {}
+    impl Watcher for Somebody {
+        fn begun(&self) {
+            self.begun.fetch_add(1, Ordering::SeqCst);
+        }
         fn lost(&self) {}
         fn changed(&self, _: &[u8]) {}
         fn all_changed(&self) {}
@@ -214,7 +220,7 @@ mod tests {
             let watching = Watching {
                 id: 0,
                 prefixes: prefixes.collect(),
-                watcher: Arc::new(Nobody),
+                watcher: Arc::<Somebody>::default(),
                 answer: None,
             };
             tracking.add(watching, None);
@@ -230,5 +236,23 @@ mod tests {
         assert_eq!(wanted(&[&["ab"], &["a", "b", "ab"], &["bc"]]), ["a", "b"]);
         assert_eq!(wanted(&[&["a"], &[]]), [""]);
         assert_eq!(wanted(&[&["a", ""]]), [""]);
+    }
+
+    #[test]
+    fn an_answer_to_an_earlier_question_confirms_nothing() {
+        let somebody = Arc::<Somebody>::default();
+        let mut tracking = Tracking::new(&"node".into());
+        let watching = Watching {
+            id: 0,
+            prefixes: Prefixes::default(),
+            watcher: somebody.clone(),
+            answer: None,
+        };
+        tracking.add(watching, None);
+        (tracking.told, tracking.asked) = (Some(tracking.wanted()), 2);
+        tracking.confirmed(1);
+        assert_eq!(somebody.begun.load(Ordering::SeqCst), 0);
+        tracking.confirmed(2);
+        assert_eq!(somebody.begun.load(Ordering::SeqCst), 1);
     }
 }
