@@ -4,17 +4,23 @@ use std::path::Path;
 use std::{env, fs};
 
 /// Loom has no way to a value that nobody else sees but this.
-const ALONE: (&str, &str) = (
-    "*seats.word.get_mut() = WAIT;",
-    "seats.word.store(WAIT, Ordering::Relaxed);",
-);
+const ALONE: &[(&str, &str)] = &[
+    (
+        "*seats.word.get_mut() = WAIT;",
+        "seats.word.store(WAIT, Ordering::Relaxed);",
+    ),
+    (
+        "*seats.timed.get_mut() = false;",
+        "seats.timed.store(false, Ordering::Relaxed);",
+    ),
+];
 
 fn main() {
     let out = env::var("OUT_DIR").expect("a folder");
     for (name, changes) in [
         ("worker/latch.rs", &[][..]),
         ("node/line.rs", &[]),
-        ("node/line_batch.rs", &[ALONE]),
+        ("node/line_batch.rs", ALONE),
     ] {
         let path = Path::new("../src").join(name);
         println!("cargo:rerun-if-changed={}", path.display());

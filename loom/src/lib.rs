@@ -2,14 +2,18 @@
 //! that the memory model lets a load see, until there is no other. A thread that is never woken is a deadlock to it: times
 //! do not pass here, so that no timeout mends a wake-up that was lost.
 #![cfg(test)]
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports, unused_macros)]
 
-#[path = "../../src/clock.rs"]
-mod clock;
-#[path = "../../src/error.rs"]
-mod error;
+// Named by their folder, so that what belongs to them is found beside them.
+#[path = "../../src"]
+mod ours {
+    pub(crate) mod clock;
+    pub(crate) mod error;
+}
 #[path = "../../src/transport/reply.rs"]
 mod reply;
+
+use ours::{clock, error};
 
 mod sync {
     pub use loom::sync::*;
@@ -29,7 +33,13 @@ mod sys {
     use crate::fork::lock;
     use crate::sync::atomic::{AtomicU32, Ordering};
     use crate::sync::{Arc, Condvar, Mutex};
-    use std::time::Duration;
+    use std::sync::OnceLock;
+    use std::time::{Duration, Instant};
+
+    pub fn monotonic() -> u64 {
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed().as_nanos() as u64
+    }
 
     loom::lazy_static! {
         static ref ASLEEP: Mutex<Vec<(usize, Arc<Condvar>)>> = Mutex::new(Vec::new());

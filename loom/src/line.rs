@@ -1,8 +1,9 @@
 //! The shared line with real threads, locks and sleeps: what src/node/line_model.rs, where a step under the lock is one,
 //! takes for granted. A caller does here what src/node/line_call.rs does.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::line::{Claimed, Entered, Line, Ticket, Wakes};
 use crate::node::line_batch::{Batch, DONE, LEAD, Left};
@@ -20,7 +21,7 @@ struct Scene {
     line: Line<Wire>,
     /// How many commands reached the server.
     executed: AtomicUsize,
-    start: Instant,
+    start: Moment,
 }
 
 type Told = Result<u8, Outcome>;
@@ -154,7 +155,7 @@ fn meet(callers: &'static [&'static [Manner]], more: impl Fn(&Scene) + Sync + Se
         let scene = Arc::new(Scene {
             line: Line::new(Wire::new()),
             executed: AtomicUsize::new(0),
-            start: Instant::now(),
+            start: Moment::now(),
         });
         let work = |me: usize, plan: &'static [Manner]| {
             let scene = scene.clone();
