@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::node::line::{Claimed, Entered, Line, Ticket, Wakes};
-use crate::node::line_batch::{Batch, DONE, LEAD, Left, Seats};
+use crate::node::line_batch::{Batch, DONE, LEAD, Left, Seats, WAIT};
 use crate::transport::{Kind, Reply};
 
 /// Stands for a connection: the commands that it carries and that have not been answered.
@@ -31,6 +31,8 @@ enum Phase {
     Awake(Ticket),
     SawLead(Ticket),
     Asleep(Ticket),
+    /// Its time was over when nothing was there yet. What is said to it from now on, it does not hear.
+    GivesUp(Ticket),
     Finished,
 }
 
@@ -165,6 +167,9 @@ impl Model<'_> {
             match &caller.phase {
                 Phase::Drives(..) => steps.extend([(who, Step::Break), (who, Step::Late)]),
                 Phase::Asleep(_) => steps.extend([(who, Step::Late), (who, Step::Escape)]),
+                Phase::Awake(ticket) if ticket.seats.word() == WAIT => {
+                    steps.push((who, Step::Late))
+                }
                 Phase::Alone(_) => steps.push((who, Step::Break)),
                 Phase::Outside if who == 0 && !self.closed => steps.push((who, Step::Close)),
                 _ => {}
@@ -208,6 +213,13 @@ impl Model<'_> {
                 }
             }
             (Phase::Drives(ticket, both), step) => self.drive(who, ticket, *both, step),
+            // Who finds something in the end takes it.
+            (Phase::Asleep(ticket) | Phase::Awake(ticket), Step::Late) => {
+                match ticket.seats.word() {
+                    WAIT => Phase::GivesUp(ticket),
+                    _ => Phase::Awake(ticket),
+                }
+            }
             (Phase::Awake(ticket), _) => match ticket.seats.word() {
                 DONE => self.collect(who, &ticket),
                 LEAD => Phase::SawLead(ticket),
@@ -231,7 +243,8 @@ impl Model<'_> {
                     false => Phase::Awake(ticket),
                 }
             }
-            (Phase::Asleep(ticket), _) => {
+            (Phase::Asleep(_), _) => unreachable!("it sleeps"),
+            (Phase::GivesUp(ticket), _) => {
                 let (left, wakes) = self.line.give_up(&ticket, |wire| *wire = Wire::default());
                 self.ring(wakes);
                 self.left(who, &ticket, left)
