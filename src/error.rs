@@ -1,5 +1,7 @@
 //! The one error type: what went wrong, where, and what became of the command.
 
+mod read_back;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -165,10 +167,7 @@ impl Error {
     /// From the text of a server's error reply, without its leading `-`.
     pub(crate) fn from_server(text: &[u8]) -> Error {
         let mut text = String::from_utf8_lossy(text).into_owned();
-        // To a command that it does not know, the server reads its arguments back: values, or AUTH's password.
-        if let Some(end) = text.find(", with args beginning with:") {
-            text.truncate(end);
-        }
+        read_back::cut(&mut text);
         if text.trim().is_empty() {
             "ERR the server refused it without saying why".clone_into(&mut text);
         }

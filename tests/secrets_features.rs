@@ -6,6 +6,7 @@ mod support;
 use std::fmt::Write;
 use std::time::Duration;
 
+use redkeep::redis::{self, FromRedisValue};
 use redkeep::{ChannelOptions, Config, Credentials, Manager, Message, Script};
 use support::{
     CANARY_KEY, CANARY_PASSWORD, CANARY_VALUE, Cluster, PATIENCE, Peer, Sentinels, Server,
@@ -46,11 +47,23 @@ impl Said {
     }
 }
 
+/// What a hook is told is logged, and so are slow calls.
+fn told(config: Config) -> Config {
+    config.slow_call(Duration::from_millis(1)).command_hook(
+        |start| log::trace!("{start:?}"),
+        |(), end| log::trace!("{end:?}"),
+    )
+}
+
+fn open(url: &str) -> Manager {
+    Manager::open_config(&told(Config::new().url(url))).unwrap()
+}
+
 #[test]
 fn keys_and_values_of_commands_are_not_repeated() {
     collect_logs();
     let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let keep = open(&server.url());
     let (key, value) = (CANARY_KEY, CANARY_VALUE);
     let mut said = Said::default();
     keep.set(key, value).unwrap();
@@ -89,7 +102,11 @@ fn keys_and_values_of_commands_are_not_repeated() {
     said.note(&near);
     said.note(&near.stats().unwrap());
     assert_eq!(keep.lenient().get::<u64>(key), None);
+    let mut scan = keep.scan(None);
+    assert!(scan.next().unwrap().is_ok());
+    said.note(&scan);
     said.stats(&keep);
+    assert!(logged().contains("CommandEnd"));
     said.has_none_of(&[key, value]);
 }
 
@@ -99,9 +116,12 @@ fn a_reply_that_is_no_reply_is_told_without_the_value_in_it() {
     // The length is wrong, so that the value itself stands where a reply begins.
     let peer = Peer::answer(|request| match polite(request) {
         Some(text) => text.to_owned(),
-        None => format!("$3\r\nabc\r\n{CANARY_VALUE}\r\n"),
+        None => {
+            std::thread::sleep(Duration::from_millis(5));
+            format!("$3\r\nabc\r\n{CANARY_VALUE}\r\n")
+        }
     });
-    let keep = Manager::open(&peer.url()).unwrap();
+    let keep = open(&peer.url());
     let mut said = Said::default();
     for _ in 0..3 {
         if let Err(error) = keep.get::<String>("a") {
@@ -113,14 +133,75 @@ fn a_reply_that_is_no_reply_is_told_without_the_value_in_it() {
         said.failed(pipe.query::<(String, String)>());
     }
     said.stats(&keep);
+    assert!(logged().contains("slow: GET"));
     said.has_none_of(&[CANARY_VALUE]);
+}
+
+/// Commands that are for other servers, or end one.
+const UNFIT: &[&str] = &["monitor", "psync", "quit", "replconf", "shutdown", "sync"];
+
+/// Every command of this server, and every subcommand.
+fn commands(keep: &Manager) -> Vec<String> {
+    let text = |value: &redis::Value| String::from_redis_value(value.clone()).unwrap();
+    let all: Vec<Vec<redis::Value>> = keep.command("COMMAND").unwrap();
+    let mut names = Vec::new();
+    for one in &all {
+        names.push(text(&one[0]));
+        if let Some(redis::Value::Array(subcommands)) = one.get(9) {
+            let theirs = subcommands.iter().filter_map(|one| match one {
+                redis::Value::Array(one) => Some(text(&one[0])),
+                _ => None,
+            });
+            names.extend(theirs);
+        }
+    }
+    names.retain(|name| !UNFIT.contains(&name.as_str()));
+    names
+}
+
+#[test]
+fn what_a_server_reads_back_of_any_command_is_not_repeated() {
+    collect_logs();
+    let server = Server::start();
+    let keep = open(&server.url());
+    let commands = commands(&keep);
+    assert!(commands.len() > 200, "{}", commands.len());
+    let mut said = Said::default();
+    let wrongly = |what: Vec<&str>| {
+        let result = keep.command_within::<redis::Value>(what, MOMENT);
+        result.map_err(|error| whole(&error)).err()
+    };
+    let values = [CANARY_VALUE; 4];
+    for name in &commands {
+        for first in [&[][..], &["1"], &["key"], &["1", "key"], &["key", "1"]] {
+            for count in 1..=values.len() {
+                let given = first.iter().chain(&values[..count]).copied();
+                said.0
+                    .extend(wrongly(name.split('|').chain(given).collect()));
+            }
+        }
+    }
+    let (key, value) = (CANARY_KEY, CANARY_VALUE);
+    for what in [
+        vec!["XREADGROUP", "GROUP", value, "me", "STREAMS", key, ">"],
+        vec!["CONFIG", "SET", "maxmemory", value],
+        vec!["ACL", "SETUSER", "ann", "on", value],
+        vec![
+            "CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", value, "PREFIX", value,
+        ],
+    ] {
+        said.0.extend(wrongly(what));
+    }
+    assert!(said.0.contains("unknown subcommand") && said.0.contains("NOGROUP"));
+    said.stats(&keep);
+    said.has_none_of(&[key, value]);
 }
 
 #[test]
 fn what_features_keep_is_not_repeated() {
     collect_logs();
     let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let keep = open(&server.url());
     let value = CANARY_VALUE;
     let mut said = Said::default();
 
@@ -165,7 +246,7 @@ fn what_features_keep_is_not_repeated() {
 fn messages_are_not_repeated() {
     collect_logs();
     let server = Server::start();
-    let keep = Manager::open(&server.url()).unwrap();
+    let keep = open(&server.url());
     let value = CANARY_VALUE;
     let mut said = Said::default();
 
@@ -207,7 +288,7 @@ fn messages_are_not_repeated() {
 fn log_in(config: Config, url: &str, said: &mut Said) {
     for password in [CANARY_PASSWORD.to_owned(), format!("{CANARY_PASSWORD}-not")] {
         let url = url.replace("://", &format!("://ann:{password}@"));
-        let config = config.clone().url(url);
+        let config = told(config.clone()).url(url);
         let config = config.command_timeout(Duration::from_secs(3));
         let keep = Manager::open_config(&config).unwrap();
         said.note(&config);
@@ -299,8 +380,9 @@ fn passwords_that_are_asked_for_are_not_repeated() {
     for password in [CANARY_PASSWORD.to_owned(), format!("{CANARY_PASSWORD}-not")] {
         let file = server.folder().join("credentials");
         std::fs::write(&file, format!("ann\n{password}\n")).unwrap();
+        said.note(&Credentials::new(password.clone()).username("ann"));
         let provider = move || Ok(Credentials::new(password.clone()).username("ann"));
-        let config = Config::new().url(server.url());
+        let config = told(Config::new()).url(server.url());
         for config in [
             config.clone().credentials_provider(provider),
             config.credentials_file(file.to_str().unwrap()),

@@ -25,7 +25,6 @@ const STEP: i64 = 512;
 /// assert_eq!(users, [b"user:1", b"user:2"]);
 /// # Ok(()) }
 /// ```
-#[derive(Debug)]
 pub struct Scan {
     client: Client,
     pattern: Option<Vec<u8>>,
@@ -101,5 +100,12 @@ impl Iterator for Scan {
             }
         }
         self.keys.pop_front().map(Ok)
+    }
+}
+
+/// Shows no key, and no pattern, which may be one.
+impl std::fmt::Debug for Scan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Scan({} keys at hand)", self.keys.len())
     }
 }

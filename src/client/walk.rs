@@ -12,7 +12,7 @@ use crate::topology::{Map, SLOTS, Topology};
 /// A cluster that moves its slots all the time would be walked over for ever.
 const ROUNDS: u32 = 8;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Walk {
     stage: Stage,
     /// Of each slot, who was walked over while he had it: a number in `servers`.
@@ -21,7 +21,7 @@ pub(super) struct Walk {
     rounds: u32,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 enum Stage {
     #[default]
     Beginning,
