@@ -191,14 +191,18 @@ bench-streams: ## streams beside hand-written hiredis loops (QUICK=1: a short ru
 soak-streams: setup ## streams while consumers and the server are killed, and ten million messages; takes long
 	$(CARGO) test --release --test streams_deaths --test streams_long --test streams_moves -- --include-ignored --nocapture --test-threads=1
 
-FUZZ := replies urls topology streams lines
+FUZZ := replies urls topology streams lines calls
+# What each is best told: what replies are made of; and long inputs from the beginning where there are few of them in a
+# second, for libFuzzer would come to them after hours.
+WITH_replies := -dict=fuzz/replies.dict
+WITH_lines := -len_control=0 -max_len=120
+WITH_calls := -len_control=0 -max_len=600
 NIGHTLY ?= +nightly
 
 fuzz: setup-tests ## each target of fuzz/ and the sequences of C calls, MINUTES= each (by cargo-fuzz, where it is there)
 	@if cargo $(NIGHTLY) fuzz --version >/dev/null 2>&1; then \
-		for target in $(FUZZ); do \
-			cargo $(NIGHTLY) fuzz run "$$target" -- -max_total_time=$$(($(MINUTES) * 60)) || exit 1; \
-		done; \
+		$(foreach target,$(FUZZ),cargo $(NIGHTLY) fuzz run $(target) -- -max_total_time=$$(($(MINUTES) * 60)) \
+			-print_final_stats=1 $(WITH_$(target)) &&) true || exit 1; \
 	else \
 		echo 'fuzz: without a nightly toolchain and cargo-fuzz (cargo install cargo-fuzz), inputs are made from seeds'; \
 		REDKEEP_FUZZ_SECONDS=$$(($(MINUTES) * 60)) $(CARGO) test --release --lib fuzz -- --nocapture --test-threads=1; \
@@ -209,22 +213,34 @@ fuzz: setup-tests ## each target of fuzz/ and the sequences of C calls, MINUTES=
 loom: ## the latch and the shared line in every order of their threads
 	cd loom && $(CARGO) test --release
 
-# The library is checked, and not the standard library, which is as it was shipped: to build that too takes rust-src.
-# ThreadSanitizer then sees none of its fences and locks, and reports what is in order; so it is not run.
-sanitize: setup ## the unit tests with AddressSanitizer in the library itself (a nightly toolchain)
-	RUSTFLAGS='-Zsanitizer=address -Cunsafe-allow-abi-mismatch=sanitizer' \
-		cargo $(NIGHTLY) test --lib --target $$(rustc -vV | sed -n 's/^host: //p') --target-dir target/asan
+# The standard library is built along, so that what happens in it is seen too: without that, ThreadSanitizer knows
+# nothing of its locks, and reports what is in order.
+sanitize: setup ## the unit tests with AddressSanitizer, then with ThreadSanitizer (nightly, rust-src)
+	@[ -d "$$(rustc $(NIGHTLY) --print sysroot)/lib/rustlib/src/rust/library" ] || { \
+		echo 'sanitize: rustup toolchain install nightly --component rust-src' >&2; exit 1; }
+	for kind in address thread; do \
+		RUSTFLAGS="-Zsanitizer=$$kind" cargo $(NIGHTLY) test -Zbuild-std --lib --target-dir target/$$kind \
+			--target "$$(rustc -vV | sed -n 's/^host: //p')" || exit 1; \
+	done
 
-miri: ## the units without sockets under Miri (rustup component add miri rust-src, nightly)
+# Miri knows no sockets, and takes its time: what uses pointers (src/ffi, as far as it needs no server), what reads
+# replies, and where threads meet.
+MIRI := ffi:: transport::reply transport::encode transport::value worker:: near::shelf stream::acks stream::names stats:: \
+	pubsub:: fuzz_replies fuzz_streams fuzz_topology
+
+miri: ## the units without sockets under Miri (nightly, miri, rust-src)
 	@cargo $(NIGHTLY) miri --version >/dev/null 2>&1 || { \
-		echo 'miri: it is missing; rustup toolchain install nightly --component miri,rust-src' >&2; exit 1; }
-	MIRIFLAGS=-Zmiri-disable-isolation REDKEEP_FUZZ_SECONDS=0 \
-		cargo $(NIGHTLY) miri test --lib -- transport::reply transport::encode config:: ffi::boundary ffi::reply \
-		worker::latch topology::slots topology::cluster near::shelf fuzz_replies fuzz_streams fuzz_topology
+		echo 'miri: rustup toolchain install nightly --component miri,rust-src' >&2; exit 1; }
+	MIRIFLAGS=-Zmiri-disable-isolation REDKEEP_FUZZ_SECONDS=0 cargo $(NIGHTLY) miri test --lib -- $(MIRI)
 
-audit: ## known faults of what is depended upon (cargo-audit, over the network)
-	@cargo audit --version >/dev/null 2>&1 || { echo 'audit: cargo install cargo-audit' >&2; exit 1; }
-	cargo audit --deny warnings
+# A folder with a copy of RustSec's advisory-db, where it cannot be fetched.
+ADVISORIES ?=
+
+audit: ## known faults of what is depended upon (cargo-audit; over the network, or ADVISORIES=folder)
+	@cargo audit --version >/dev/null 2>&1 || { echo 'audit: cargo install --locked cargo-audit' >&2; exit 1; }
+	for lock in Cargo.lock fuzz/Cargo.lock loom/Cargo.lock; do \
+		cargo audit --deny warnings --file $$lock $(if $(ADVISORIES),--db '$(ADVISORIES)' --no-fetch) || exit 1; \
+	done
 
 clean: ## remove what was built
 	$(CARGO) clean
