@@ -54,5 +54,7 @@ mod log;
 
 mod hook;
 
+#[cfg(test)]
+mod as_c;
 mod boundary;
 mod userdata;
