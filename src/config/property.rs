@@ -398,7 +398,8 @@ properties! {
         default: "3",
     }
 
-    /// The size above which a reply is refused and its connection closed.
+    /// The size above which a reply is refused and its connection closed. Beyond 65,536 elements, each one counts as 80
+    /// bytes more, for the memory that it takes.
     max_reply_bytes: usize, set by usize {
         takes: Rule::Bytes(1 << 10, 64 * GIB),
         default: "512MiB",

@@ -6,11 +6,17 @@ use crate::error::{Error, ErrorKind, Outcome};
 /// recursion counts on it.
 pub(crate) const DEEPEST: usize = 32;
 
+/// What an element takes beside its bytes: its entry, its value, and what the allocator adds to a short text. So what is
+/// made of a reply stays below twice its cap, whatever it consists of.
+pub(crate) const ELEMENT: usize = 80;
+/// The first ones, which a reply of any size may have, cost nothing.
+pub(crate) const FEW: usize = 64 << 10;
+
 /// What one reply may be at most, its attributes among it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// Bytes of strings, statuses and errors, without the framing around them, so that a value of exactly this size
-    /// can be read. Defaults to 512 MiB.
+    /// can be read; and of a reply of more than [`FEW`] elements, [`ELEMENT`] for each one further. Defaults to 512 MiB.
     pub(crate) max_bytes: usize,
     /// Values inside aggregates. The shortest takes three bytes on the wire and 24 in memory, so this bounds what
     /// hostile framing can make of the bytes it sends. Defaults to 16 Mi.

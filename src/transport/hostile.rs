@@ -1,6 +1,6 @@
 //! The reader against what no server should send, on a small stack.
 
-use super::fault::{Fault, Limits};
+use super::fault::{ELEMENT, FEW, Fault, Limits};
 use super::oracle::{Rng, read};
 use super::reader::{Progress, Reader};
 use super::reply::{Kind, Reply};
@@ -347,6 +347,22 @@ fn the_caps_hold_for_one_value_and_for_many() {
         'L'
     );
     assert_eq!(fates("|0\r\n".repeat(20)), 'L');
+}
+
+#[test]
+fn many_elements_count_for_the_memory_that_they_take() {
+    let limits = Limits {
+        max_bytes: 1_000 * ELEMENT,
+        ..Limits::default()
+    };
+    let of = |elements: usize| {
+        let header = format!("*{elements}\r\n");
+        let wire = [header.as_bytes(), &b":1\r\n".repeat(elements)].concat();
+        fate(&wire, limits)
+    };
+    // The array itself is one of them.
+    assert_eq!(of(FEW - 1 + 1_000), 'R');
+    assert_eq!(of(FEW - 1 + 1_001), 'L');
 }
 
 #[test]

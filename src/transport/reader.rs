@@ -15,7 +15,7 @@
 use std::io;
 use std::ops::Range;
 
-use super::fault::{DEEPEST, Fault, Limits};
+use super::fault::{DEEPEST, ELEMENT, FEW, Fault, Limits};
 use super::nest::{Nest, too_many};
 use super::number;
 use super::reply::{Entry, Kind, Reply};
@@ -316,6 +316,22 @@ impl Reader {
         if self.elements > self.limits.max_elements.saturating_add(1) {
             return Err(too_many(self.limits.max_elements));
         }
+        match self.elements > FEW {
+            true => self.charge(ELEMENT),
+            false => Ok(()),
+        }
+    }
+
+    /// So many bytes more of the reply, as far as the cap allows it.
+    #[inline(always)]
+    fn charge(&mut self, bytes: usize) -> Result<(), Fault> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes > self.limits.max_bytes {
+            return Err(Fault::TooLarge(format!(
+                "the reply has {} bytes or more, and max_reply_bytes is {}",
+                self.bytes, self.limits.max_bytes
+            )));
+        }
         Ok(())
     }
 
@@ -423,13 +439,7 @@ impl Reader {
     /// Makes room for a string of `len` bytes, as far as the caps allow it.
     #[inline(always)]
     fn reserve(&mut self, kind: Kind, len: usize, reply: &mut Reply) -> Result<Entry, Fault> {
-        self.bytes = self.bytes.saturating_add(len);
-        if self.bytes > self.limits.max_bytes {
-            return Err(Fault::TooLarge(format!(
-                "the reply has {} bytes or more, and max_reply_bytes is {}",
-                self.bytes, self.limits.max_bytes
-            )));
-        }
+        self.charge(len)?;
         if !self.nest.skips() {
             // One byte for a NUL behind the string, and one more for the line end that is read along with it.
             let result = match self.nest.is_empty() {
