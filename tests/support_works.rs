@@ -7,8 +7,8 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use support::{
-    Answer, Cluster, Fault, PATIENCE, Peer, Proxy, Sentinels, Server, Way, came_true, key_in, slot,
-    wait_until,
+    Answer, Cluster, Fault, PATIENCE, Pause, Peer, Proxy, Sentinels, Server, Way, came_true,
+    key_in, longest_between, slot, wait_until,
 };
 
 const PING: &[u8] = b"PING\r\n";
@@ -358,4 +358,19 @@ fn sentinels_agree_and_fail_over() {
     all.settle();
     all.nodes[next].kill();
     wait_until(6 * PATIENCE, || all.primary() != next);
+}
+
+#[test]
+fn a_pause_of_the_machine_excuses_what_happened_in_it_and_nothing_else() {
+    let (start, ms) = (Instant::now(), Duration::from_millis);
+    let pause = |from, to| Pause(start + ms(from), start + ms(to));
+    let pauses = [pause(100, 151), pause(500, 521)];
+    let longest = |from, to| longest_between(&pauses, start + ms(from), start + ms(to));
+    assert_eq!(longest(0, 90), ms(0));
+    assert_eq!(longest(0, 110), ms(50));
+    assert_eq!(longest(140, 160), ms(50));
+    assert_eq!(longest(152, 499), ms(0));
+    assert_eq!(longest(152, 510), ms(20));
+    assert_eq!(longest(0, 900), ms(50));
+    assert_eq!(longest(522, 900), ms(0));
 }

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use redkeep::Result;
 
-use crate::support::{Dice, PATIENCE, Pauses, alone, came_true, descriptors, seed, threads};
+use crate::support::{
+    Dice, PATIENCE, Pauses, alone, came_true, descriptors, figure, seed, threads,
+};
 
 /// So much later than its deadline a call may end where little happens beside it.
 pub const QUIET: Duration = Duration::from_millis(100);
@@ -22,6 +24,14 @@ pub fn whole() -> bool {
     std::env::var_os("REDKEEP_FAULTS").is_some_and(|text| text == "all")
 }
 
+/// A call that ended later than any margin.
+struct Late {
+    what: String,
+    by: Duration,
+    began: Instant,
+    ended: Instant,
+}
+
 /// One case, in a process of its own.
 pub struct Case {
     name: &'static str,
@@ -31,6 +41,8 @@ pub struct Case {
     calls: AtomicU64,
     /// The longest time by which a call ended after its deadline, and which one that was.
     latest: Mutex<(Duration, String)>,
+    /// Those that need an excuse.
+    late: Mutex<Vec<Late>>,
     mismatches: Mutex<Vec<String>>,
 }
 
@@ -57,6 +69,7 @@ impl Case {
             pauses: Pauses::measure(),
             calls: AtomicU64::new(0),
             latest: Mutex::default(),
+            late: Mutex::default(),
             mismatches: Mutex::default(),
         })
     }
@@ -78,15 +91,27 @@ impl Case {
         deadline: Duration,
         call: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        let started = Instant::now();
+        let began = Instant::now();
         let result = call();
-        let late = started.elapsed().saturating_sub(deadline);
+        let ended = Instant::now();
+        let by = (ended - began).saturating_sub(deadline);
         self.calls.fetch_add(1, Relaxed);
-        if !late.is_zero() {
+        if !by.is_zero() {
+            let end = || result.as_ref().err().map(|error| format!("{error:?}"));
             let mut latest = self.latest.lock().unwrap();
-            if late > latest.0 {
-                let end = result.as_ref().err().map(|error| format!("{error:?}"));
-                *latest = (late, format!("{what}: {end:?}"));
+            if by > latest.0 {
+                *latest = (by, format!("{what}: {:?}", end()));
+            }
+            drop(latest);
+            if by > QUIET {
+                let what = format!("{what}: {:?}", end());
+                let mut late = self.late.lock().unwrap();
+                late.push(Late {
+                    what,
+                    by,
+                    began,
+                    ended,
+                });
             }
         }
         result
@@ -117,21 +142,39 @@ impl Case {
         assert!(some.is_empty(), "seed {}: {some:#?}", self.seed);
     }
 
-    /// What must have held all along. `margin` is what calls may take beyond their deadlines, if the machine lets them.
+    /// How many calls there were so far.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Relaxed)
+    }
+
+    /// What must have held all along. `margin` is what calls may take beyond their deadlines; a call may take longer
+    /// where the machine itself stood still while it was under way.
     #[track_caller]
     pub fn end(self, margin: Duration) {
         self.so_far();
-        let (late, what) = self.latest.into_inner().unwrap();
-        let allowed = self.pauses.beside(margin);
-        println!(
-            "{}: the latest {late:?} after its deadline (allowed {allowed:?})",
-            self.name
-        );
-        assert!(
-            late <= allowed,
-            "seed {}: {late:?} too late: {what}",
-            self.seed
-        );
+        // What stood still a moment ago has been told by now.
+        std::thread::sleep(Duration::from_millis(50));
+        let late = self.late.into_inner().unwrap();
+        let late: Vec<&Late> = late.iter().filter(|call| call.by > margin).collect();
+        for call in &late {
+            let allowed = self.pauses.then(call.began, call.ended, margin);
+            assert!(
+                call.by <= allowed,
+                "seed {}: {:?} too late, not {allowed:?}: {}",
+                self.seed,
+                call.by,
+                call.what
+            );
+        }
+        let (latest, what) = self.latest.into_inner().unwrap();
+        figure(format!(
+            "{}: {} calls, the latest {latest:?} after its deadline ({what}); {} later than {margin:?}, while the \
+             machine stood still for up to {:?}",
+            self.name,
+            self.calls.into_inner(),
+            late.len(),
+            self.pauses.longest()
+        ));
         assert_eq!(PANICS.load(Relaxed), 0, "seed {}: panics", self.seed);
     }
 }

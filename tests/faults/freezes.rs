@@ -22,9 +22,14 @@ fn frozen_servers_hold_nobody_and_mix_nothing_up() {
     let Some(case) = Case::alone(name) else {
         return;
     };
-    for shape in Shape::chosen(&case) {
-        freeze(&case, shape);
+    let shapes = Shape::chosen(&case);
+    for shape in &shapes {
+        freeze(&case, *shape);
         case.so_far();
+    }
+    if whole() {
+        let all = shapes.len() as u64 * 90_000;
+        assert!(case.calls() >= all, "only {} calls", case.calls());
     }
     case.end(BUSY);
 }

@@ -23,7 +23,7 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// The one that the seed picks, or all of them.
+    /// The one that the seed picks, or all of them; of all, only that number of REDKEEP_FAULTS_ONLY, where it is given.
     pub fn chosen(case: &Case) -> Vec<Shape> {
         let mut all = Vec::new();
         for topology in [Topology::Standalone, Topology::Cluster, Topology::Sentinel] {
@@ -38,9 +38,12 @@ impl Shape {
             }
         }
         all.retain(|shape| cfg!(feature = "tls") || !shape.tls);
-        match whole() {
-            true => all,
-            false => {
+        let only = std::env::var("REDKEEP_FAULTS_ONLY").ok();
+        let only = only.map(|n| n.parse::<usize>().expect("a number from 0"));
+        match (whole(), only) {
+            (true, None) => all,
+            (true, Some(n)) => vec![all.swap_remove(n)],
+            (false, _) => {
                 let at = case.dice(0).below(all.len() as u64);
                 vec![all.swap_remove(at as usize)]
             }

@@ -29,6 +29,7 @@ pub fn alone(test: &str) -> bool {
         output.status,
         String::from_utf8_lossy(&output.stderr)
     );
+    print!("{text}");
     false
 }
 

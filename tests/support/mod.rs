@@ -7,6 +7,7 @@
 mod alone;
 mod cluster;
 mod dice;
+mod figure;
 mod full;
 mod log;
 mod pauses;
@@ -23,8 +24,9 @@ pub use self::log::{collect_logs, logged};
 pub use alone::{alone, descriptors, is_alone, myself, threads};
 pub use cluster::{Cluster, key_in, slot};
 pub use dice::{Dice, seed};
+pub use figure::figure;
 pub use full::Full;
-pub use pauses::Pauses;
+pub use pauses::{Pause, Pauses, longest_between};
 pub use proxy::{Fault, Proxy, Way};
 pub use script::{Answer, Peer, polite};
 pub use secrets::{is_clean, whole};
