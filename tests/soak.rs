@@ -1,17 +1,25 @@
-//! Random operations under random faults: every reply belongs to its request, every call ends in time, and nothing
-//! is left over. A short form runs always; `make soak MINUTES=n` runs for that long (seed: REDKEEP_SOAK_SEED).
+//! Random operations of every kind under random faults: every reply belongs to its request, every call ends in time,
+//! memory does not grow, and nothing is left over. A short form runs always; `make soak MINUTES=n` runs for that long
+//! (seed: REDKEEP_SOAK_SEED).
 
+mod soak {
+    pub mod features;
+    pub mod memory;
+}
 mod support;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use redkeep::{Config, ErrorKind, Manager, Result, Script};
+use soak::features::Features;
+use soak::memory::Watch;
 use support::{
-    Dice, Fault, PATIENCE, Proxy, Server, Way, alone, came_true, descriptors, threads, wait_until,
+    Dice, Fault, PATIENCE, Proxy, Server, Way, alone, came_true, descriptors, figure, threads,
+    wait_until,
 };
 
 const THREADS: usize = 16;
@@ -26,10 +34,42 @@ struct Tally {
     /// Those that were answered, or failed under way; not those that were refused because the node was down.
     calls: AtomicU64,
     timeouts: AtomicU64,
-    slowest: AtomicU64,
+    slowest: Mutex<(Duration, &'static str)>,
     errors: Mutex<BTreeMap<String, u64>>,
     mismatches: Mutex<Vec<String>>,
     over: AtomicBool,
+    rest: Rest,
+}
+
+/// A pause of all threads, so that what is held can be counted.
+#[derive(Default)]
+struct Rest {
+    wanted: AtomicBool,
+    resting: AtomicUsize,
+}
+
+impl Rest {
+    fn is_wanted(&self) -> bool {
+        self.wanted.load(Relaxed)
+    }
+
+    /// Rests, while that is wanted.
+    fn take(&self) {
+        if self.is_wanted() {
+            self.resting.fetch_add(1, Relaxed);
+            while self.is_wanted() {
+                thread::sleep(Duration::from_millis(1));
+            }
+            self.resting.fetch_sub(1, Relaxed);
+        }
+    }
+
+    /// Has all of them rest; false if one of them does not, for it has ended.
+    fn give(&self, threads: usize, ended: impl Fn() -> bool) -> bool {
+        self.wanted.store(true, Relaxed);
+        let rests = || self.resting.load(Relaxed) == threads;
+        came_true(PATIENCE, || rests() || ended()) && rests()
+    }
 }
 
 impl Tally {
@@ -49,8 +89,10 @@ impl Tally {
         self.mismatches.lock().unwrap().push(text);
     }
 
-    fn note(&self, what: &str, result: Result<()>, took: Duration) {
-        self.slowest.fetch_max(took.as_millis() as u64, Relaxed);
+    fn note(&self, what: &'static str, result: Result<()>, took: Duration) {
+        let mut slowest = self.slowest.lock().unwrap();
+        *slowest = (*slowest).max((took, what));
+        drop(slowest);
         let kind = result.as_ref().err().map(|error| error.kind());
         if kind != Some(ErrorKind::NoHealthyPools) {
             self.calls.fetch_add(1, Relaxed);
@@ -66,6 +108,8 @@ impl Tally {
             // Refused at once: without a pause, that would be all that is ever done.
             ErrorKind::NoHealthyPools => thread::sleep(Duration::from_millis(1)),
             ErrorKind::PoolTimeout | ErrorKind::Connect | ErrorKind::Io => {}
+            // Another thread has it, or one whose release did not arrive.
+            ErrorKind::LockTimeout if what == "lock" => {}
             // A transaction that timed out is executed late, and disturbs the next one of the same thread.
             ErrorKind::Watched => {}
             // Whatever else it says, it says it of another one's reply.
@@ -77,6 +121,7 @@ impl Tally {
 /// One thread's part of the work. Nobody else uses its keys, and each of its values names its key.
 struct Worker<'a> {
     keep: &'a Manager,
+    features: &'a Features,
     tally: &'a Tally,
     me: usize,
     dice: Dice,
@@ -84,6 +129,8 @@ struct Worker<'a> {
     /// What its counter was when last seen. It begins where no other thread's does.
     counter: i64,
     script: Script,
+    /// So many bytes with a thousand calls, to see that it is noticed (REDKEEP_SOAK_LEAK).
+    leak: usize,
 }
 
 impl Worker<'_> {
@@ -122,6 +169,10 @@ impl Worker<'_> {
 
     fn work(mut self, enough: impl Fn() -> bool) {
         while !enough() && !self.tally.over.load(Relaxed) {
+            self.tally.rest.take();
+            if self.leak > 0 && self.dice.below(1000) == 0 {
+                std::mem::forget(vec![0u8; self.leak]);
+            }
             let (what, action) = self.pick();
             let started = Instant::now();
             let result = action(&mut self);
@@ -130,7 +181,7 @@ impl Worker<'_> {
     }
 
     fn pick(&mut self) -> (&'static str, fn(&mut Self) -> Result<()>) {
-        match self.dice.below(100) {
+        match self.dice.below(130) {
             0..20 => ("echo", Self::echo),
             20..50 => ("strings", Self::strings),
             50..58 => ("hashes", Self::hashes),
@@ -141,7 +192,14 @@ impl Worker<'_> {
             87..92 => ("lease", Self::lease),
             92..96 => ("script", Self::eval),
             96..99 => ("list", Self::list),
-            _ => ("scan", Self::scan),
+            99 => ("scan", Self::scan),
+            100..105 => ("lock", Self::lock),
+            105..109 => ("limiter", Self::limit),
+            109..113 => ("session", Self::session),
+            113..117 => ("cache", Self::cached),
+            117..122 => ("near", Self::near),
+            122..126 => ("publish", Self::publish),
+            _ => ("send", Self::send),
         }
     }
 
@@ -336,10 +394,11 @@ fn spoil(proxy: &Proxy, tally: &Tally, mut dice: Dice) {
     let goes_on = |more: u64| {
         let goal = tally.calls() + more;
         came_true(Duration::from_millis(300), || {
-            tally.calls() >= goal || tally.over.load(Relaxed)
+            tally.calls() >= goal || tally.over.load(Relaxed) || tally.rest.is_wanted()
         })
     };
     while !tally.over.load(Relaxed) {
+        tally.rest.take();
         let way = [Way::ToClient, Way::ToServer, Way::Both][dice.below(3) as usize];
         let bytes = dice.below(3000);
         match dice.below(10) {
@@ -347,7 +406,8 @@ fn spoil(proxy: &Proxy, tally: &Tally, mut dice: Dice) {
                 proxy.set(way, Fault::StallAfter(bytes));
                 let goal = tally.timeouts() + 4 + dice.below(12);
                 let _ = came_true(TIME * 4, || {
-                    tally.timeouts() >= goal || tally.over.load(Relaxed)
+                    let enough = tally.timeouts() >= goal || tally.over.load(Relaxed);
+                    enough || tally.rest.is_wanted()
                 });
             }
             6 => {
@@ -370,9 +430,15 @@ fn spoil(proxy: &Proxy, tally: &Tally, mut dice: Dice) {
     proxy.heal();
 }
 
-/// Ends when `enough` says so; `watch` is asked meanwhile.
-fn soak(seed: u64, enough: impl Fn(&Tally) -> bool + Sync, mut watch: impl FnMut(&Tally)) {
+/// Ends when `enough` says so; `look` is asked meanwhile. What is held is counted after so many calls, and so much time.
+fn soak(
+    seed: u64,
+    every: (u64, Duration),
+    enough: impl Fn(&Tally) -> bool + Sync,
+    mut look: impl FnMut(&Tally),
+) {
     println!("seed {seed}");
+    let leak = std::env::var("REDKEEP_SOAK_LEAK").map_or(0, |bytes| bytes.parse().expect("bytes"));
     let server = Server::start();
     let proxy = Proxy::to(server.address());
     let before = (descriptors(), threads());
@@ -388,61 +454,90 @@ fn soak(seed: u64, enough: impl Fn(&Tally) -> bool + Sync, mut watch: impl FnMut
         let text = (n as i64 * RANGE).to_string();
         server.ask::<()>(&["SET", &format!("{n}:n"), &text]);
     }
+    wait_until(PATIENCE, || keep.ping().is_ok());
+    let features = Features::of(&keep);
     let tally = Tally::default();
     let started = Instant::now();
+    let mut watch = Watch::begin();
     thread::scope(|scope| {
         let workers: Vec<_> = (0..THREADS)
             .map(|me| {
                 let worker = Worker {
                     keep: &keep,
+                    features: &features,
                     tally: &tally,
                     me,
                     dice: Dice(seed.wrapping_add(1 + me as u64)),
                     turn: 0,
                     counter: me as i64 * RANGE,
                     script: Script::new("return {ARGV[1], redis.call('GET', KEYS[1])}"),
+                    leak,
                 };
                 let (tally, enough) = (&tally, &enough);
                 scope.spawn(move || worker.work(|| enough(tally)))
             })
             .collect();
         let spoiler = scope.spawn(|| spoil(&proxy, &tally, Dice(seed)));
+        scope.spawn(|| features.listen(&tally));
+        let mut next = (tally.calls() + every.0, Instant::now() + every.1);
         while !workers.iter().all(|worker| worker.is_finished()) {
-            watch(&tally);
+            look(&tally);
+            if tally.calls() >= next.0 && Instant::now() >= next.1 {
+                let ended = || workers.iter().any(|worker| worker.is_finished());
+                // And who spoils.
+                if tally.rest.give(THREADS + 1, ended) {
+                    features.settle();
+                    keep.disconnect();
+                    watch.look(tally.calls());
+                }
+                tally.rest.wanted.store(false, Relaxed);
+                next = (tally.calls() + every.0, Instant::now() + every.1);
+            }
             thread::sleep(Duration::from_millis(5));
             // Both ends of both sides of each connection are in this process, and some are on their way out.
             assert!(
-                descriptors() <= before.0 + SLOTS * 8 + 40,
+                descriptors() <= before.0 + SLOTS * 8 + 80,
                 "{}",
                 descriptors()
             );
-            assert!(threads().len() <= before.1.len() + 3, "{:?}", threads());
+            assert!(threads().len() <= before.1.len() + 10, "{:?}", threads());
         }
         tally.over.store(true, Relaxed);
         spoiler.join().unwrap();
     });
-    let pool = keep.fetch_pool_status().nodes[0].pools[0];
-    assert_eq!((pool.in_use, pool.waiting, pool.oldest_lease), (0, 0, None));
+    let took = started.elapsed();
+    let growth = watch.end();
     // It is as good as new.
     wait_until(PATIENCE, || keep.ping().is_ok());
+    features.end(&tally);
+    let heard = features.heard.load(Relaxed);
+    let handled = features.handled.load(Relaxed);
+    assert!(heard > 0 && handled > 0, "{heard} heard, {handled} handled");
+    drop(features);
+    let pool = keep.fetch_pool_status().nodes[0].pools[0];
+    assert_eq!((pool.in_use, pool.waiting, pool.oldest_lease), (0, 0, None));
     assert_eq!(server.ask::<i64>(&["EXISTS", "never"]), 0);
     keep.close(PATIENCE).unwrap();
     drop(keep);
     wait_until(PATIENCE, || (descriptors(), threads()) == before);
 
     let mismatches = tally.mismatches.into_inner().unwrap();
-    let slowest = Duration::from_millis(tally.slowest.load(Relaxed));
-    println!(
-        "{} calls in {:.1} s, errors {:?}, {:.2} % timed out, slowest {slowest:?}, {} mismatches",
+    let slowest = tally.slowest.into_inner().unwrap();
+    figure(format!(
+        "{} calls in {:.1} s, errors {:?}, {:.2} % timed out, slowest {slowest:?}, {heard} messages heard, {handled} \
+         handled, {} mismatches",
         tally.calls.load(Relaxed),
-        started.elapsed().as_secs_f64(),
+        took.as_secs_f64(),
         tally.errors.into_inner().unwrap(),
         tally.timeouts.load(Relaxed) as f64 * 100.0 / tally.calls.load(Relaxed).max(1) as f64,
         mismatches.len(),
-    );
+    ));
+    figure(format!("memory: {growth}"));
     let some = &mismatches[..mismatches.len().min(10)];
     assert!(mismatches.is_empty(), "seed {seed}: {some:#?}");
-    assert!(slowest < LATEST, "seed {seed}: {slowest:?}");
+    assert!(slowest.0 < LATEST, "seed {seed}: {slowest:?}");
+    assert!(!growth.is_a_leak(), "seed {seed}: it leaks: {growth}");
+    assert!(growth.is_flat(), "seed {seed}: it grows: {growth}");
 }
 
 fn seed() -> u64 {
@@ -457,7 +552,7 @@ fn no_reply_goes_to_another_call_under_random_faults() {
     // Goes on until enough timed out, or the run would not count.
     let enough = |tally: &Tally| tally.calls() >= 20_000 && tally.percent() >= 1.0;
     let started = Instant::now();
-    soak(seed(), enough, |_| {
+    soak(seed(), (1_500, Duration::ZERO), enough, |_| {
         assert!(started.elapsed() < PATIENCE * 12, "it takes too long");
     });
 }
@@ -473,6 +568,7 @@ fn soak_for_as_long_as_asked() {
     let mut percent = 0.0;
     soak(
         seed(),
+        (1_500, Duration::from_secs_f64(minutes.min(5.0))),
         |_| Instant::now() >= end,
         |tally| {
             percent = tally.percent();
