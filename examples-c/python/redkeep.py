@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import operator
 import os
 from ctypes import CFUNCTYPE, POINTER, byref, c_bool, c_char_p, c_double, c_int, c_int32, c_int64, c_size_t, c_uint32
 from ctypes import c_void_p
@@ -46,13 +47,15 @@ _Compute = CFUNCTYPE(c_int32, c_char_p, POINTER(_Bytes), c_void_p, POINTER(c_voi
 _KINDS: Dict[str, Any] = {
     "p": c_void_p, "s": c_char_p, "z": c_size_t, "l": c_int64, "i": c_int32, "b": c_bool, "d": c_double,
     "P": POINTER(c_void_p), "B": POINTER(_Bytes), "S": POINTER(_Slice), "L": POINTER(c_int64), "O": POINTER(c_bool),
-    "Z": POINTER(c_size_t), "H": _Handler, "M": _OnMessage, "C": _Compute, "v": None, "u": c_uint32, "c": c_int,
+    "Z": POINTER(c_size_t), "D": POINTER(c_double), "H": _Handler, "M": _OnMessage, "C": _Compute, "v": None,
+    "u": c_uint32, "c": c_int,
 }
 
 # Name: arguments (the rk_error ** at the end of those that return a status is left out), and what is returned.
 _FUNCTIONS = """
     config_new:>p config_free:p>v config_set:pss config_from_env:P
     manager_open_config:pP manager_free:p>v manager_close:pl manager_stats_json:pB manager_stats_prometheus:pB
+    manager_wait_for_ready:pslliD manager_health_check:psB manager_embedded_fault:ps
     bytes_free:B>v bytes_copy:Bsz error_set:Pis>v
     error_message:p>s error_server_code:p>s error_node:p>s error_outcome:p>i error_is_retriable:p>b error_free:p>v
     status_name:i>s ping:p
@@ -68,7 +71,8 @@ _FUNCTIONS = """
     message_id:p>s message_channel:p>s message_name:p>s message_body:p>s message_deliveries:p>l message_ack:p
     message_fail:ps message_free:p>v
     consumer_new:psP consumer_register_channel:pss consumer_register_handler:psHpp
-    consumer_consume_all:plL consumer_start:pll consumer_stop:pl consumer_poll:plP consumer_fd:p>c consumer_stats_json:pB consumer_free:p>v
+    consumer_consume_all:plL consumer_start:pll consumer_stop:pl consumer_poll:plP consumer_fd:p>c
+    consumer_stats_json:pB consumer_free:p>v
     subscriber_new:pP subscriber_add:ps subscriber_add_pattern:ps subscriber_remove:ps subscriber_remove_pattern:ps
     subscriber_on_message:pMpp
     subscriber_poll:plP subscriber_fd:p>c subscriber_free:p>v event_kind:p>i event_channel:p>s event_pattern:p>s
@@ -128,6 +132,10 @@ class Error(Exception):
         self.node = _text(_lib.rk_error_node(error)) if error else None
         self.retriable = bool(_lib.rk_error_is_retriable(error)) if error else False
 
+    def __reduce__(self) -> Any:
+        # As it comes back from a pool of processes.
+        return type(self), (self.status, str(self)), self.__dict__
+
 
 class LockTimeout(Error):
     """The lock was not to be had in time."""
@@ -166,6 +174,8 @@ def _both(value: Data) -> "tuple[bytes, int]":
 
 
 def _name(value: str) -> bytes:
+    if not isinstance(value, str):
+        raise TypeError(f"text is wanted, not {type(value).__name__}")
     data = value.encode()
     if b"\0" in data:
         raise ValueError("a name cannot hold a NUL")
@@ -173,7 +183,21 @@ def _name(value: str) -> bytes:
 
 
 def _setting(value: Any) -> bytes:
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if not isinstance(value, (str, bool, int, float)):
+        raise TypeError(f"text, a number or a truth is wanted, not {type(value).__name__}")
     return _name(("false", "true")[value] if isinstance(value, bool) else str(value))
+
+
+def _whole(value: int, least: int = -1 << 63, most: int = (1 << 63) - 1) -> int:
+    """ctypes itself would cut off what is too large."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"a whole number is wanted, not {type(value).__name__}")
+    value = operator.index(value)
+    if not least <= value <= most:
+        raise ValueError(f"{value} is not allowed; it takes a whole number from {least} to {most}")
+    return value
 
 
 def _slices(values: Sequence[Data]) -> "ctypes.Array[_Slice]":
@@ -188,7 +212,18 @@ def _reason(error: BaseException) -> bytes:
 
 
 def _ms(seconds: Optional[float]) -> int:
-    return -1 if seconds is None else max(0, round(seconds * 1000))
+    if seconds is None:
+        return -1
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise TypeError(f"a number of seconds is wanted, not {type(seconds).__name__}")
+    if not 0 <= seconds < 1e15:
+        raise ValueError(f"{seconds} is not allowed; it takes seconds, from 0")
+    return round(seconds * 1000)
+
+
+def _callable(function: Any) -> None:
+    if not callable(function):
+        raise TypeError(f"a function is wanted, not {type(function).__name__}")
 
 
 def _bytes(name: str, *arguments: Any) -> Optional[bytes]:
@@ -253,6 +288,10 @@ class _Handle:
         if raw:
             getattr(_lib, f"rk_{self._kind}_free")(raw)
 
+    def __reduce__(self) -> Any:
+        raise TypeError(f"a {type(self).__name__} cannot be pickled: a process that was spawned opens its own manager; "
+                        "one that was forked uses this one")
+
     @classmethod
     def _new(cls: Type[T], name: str, *arguments: Any) -> T:
         raw = c_void_p()
@@ -295,6 +334,24 @@ class Manager(_Handle):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def wait_for_ready(self, timeout: Optional[float] = None, step: Optional[float] = None,
+                       max_retries: Optional[int] = None) -> float:
+        """Waits until the server answers: for 10 s, with 5 more tries 0.25 s apart, unless told otherwise. How long it
+        took."""
+        took = c_double()
+        retries = -1 if max_retries is None else _whole(max_retries, 0, (1 << 31) - 1)
+        _call("manager_wait_for_ready", self._raw, None, _ms(timeout), _ms(step), retries, byref(took))
+        return took.value
+
+    def health_check(self) -> Dict[str, Any]:
+        """How the server is: its status ("healthy"), version, role and others."""
+        found: Dict[str, Any] = _parsed(_bytes("manager_health_check", self._raw, None))
+        return found
+
+    def embedded_fault(self, fault: str) -> None:
+        """For tests: has the server of embedded://?embedded_faults=on fail: "freeze", "drop", "slow:50ms", "none"."""
+        _call("manager_embedded_fault", self._raw, _name(fault))
+
     def close(self, timeout: Optional[float] = None) -> None:
         """Ends every call under way, every thread, and an embedded server. Later calls fail."""
         _call("manager_close", self._raw, _ms(timeout))
@@ -327,14 +384,14 @@ class Manager(_Handle):
         return _truth("exists", self._raw, *_both(key))
 
     def expire(self, key: Data, seconds: int) -> bool:
-        return _truth("expire", self._raw, *_both(key), seconds)
+        return _truth("expire", self._raw, *_both(key), _whole(seconds))
 
     def ttl(self, key: Data) -> int:
         """Seconds; -1: it does not expire; -2: there is no such key."""
         return _number("ttl", self._raw, *_both(key))
 
     def incr(self, key: Data, by: int = 1) -> int:
-        return _number("incr", self._raw, *_both(key), by)
+        return _number("incr", self._raw, *_both(key), _whole(by))
 
     def hset(self, name: Data, field: Data, value: Data) -> int:
         return _number("hset", self._raw, *_both(name), *_both(field), *_both(value))
@@ -385,7 +442,7 @@ class Manager(_Handle):
 
     def near_cache(self, max_bytes: int = 0, *, ttl: Any = None, prefixes: Sequence[str] = ()) -> "NearCache":
         """Copies of values in this process, which the server keeps fresh."""
-        near = NearCache._new("near_new", self._raw, max_bytes)
+        near = NearCache._new("near_new", self._raw, _whole(max_bytes, 0))
         near._options({"ttl": ttl})
         for prefix in prefixes:
             near._options({"prefix": prefix})
@@ -403,14 +460,14 @@ class _SetOptions:
     """None where nothing is asked for; freed at the end of the `with`."""
 
     def __init__(self, ex: Optional[int], px: Optional[int], nx: bool, xx: bool, keep_ttl: bool) -> None:
-        self.wanted = [(name, (value,)) for name, value in (("ex", ex), ("px", px)) if value is not None]
+        self.wanted = [(name, _whole(value)) for name, value in (("ex", ex), ("px", px)) if value is not None]
         self.flags = [name for name, on in (("nx", nx), ("xx", xx), ("keep_ttl", keep_ttl)) if on]
 
     def __enter__(self) -> Optional[c_void_p]:
         self.raw = c_void_p(_lib.rk_set_options_new()) if self.wanted or self.flags else None
         # What is wrong with them the command tells.
         for name, value in self.wanted:
-            getattr(_lib, "rk_set_options_" + name)(self.raw, *value)
+            getattr(_lib, "rk_set_options_" + name)(self.raw, value)
         for name in self.flags:
             getattr(_lib, "rk_set_options_" + name)(self.raw)
         return self.raw
@@ -500,6 +557,8 @@ class Consumer(_Handle):
     def channel(self, name: str, handler: Optional[Callable[[Message], object]] = None, **options: Any) -> "Consumer":
         """Names a channel, and what handles its messages: whatever it raises has the message delivered again. Options
         are those of rk_consumer_register_channel: max_deliveries=3, concurrency=4."""
+        if handler is not None:
+            _callable(handler)
         _call("consumer_register_channel", self._raw, _name(name), json.dumps(options).encode())
         if handler is not None:
             handle = _Handler(_handled(handler))
@@ -583,6 +642,8 @@ class Subscriber(_Handle):
 
     def on_message(self, handler: Callable[[str, bytes], object]) -> "Subscriber":
         """Called in threads of the library's. What it raises Python prints."""
+        _callable(handler)
+
         def heard(channel: bytes, data: Optional[int], size: int, _: object) -> None:
             handler(_text(channel) or "", ctypes.string_at(data, size) if data else b"")
 
@@ -620,6 +681,7 @@ class Cache(_Handle):
     def get_or_compute(self, arguments: Any, function: Callable[[], Any]) -> Any:
         """The value for these arguments (anything that json.dumps() takes): what is kept, or what the function returns,
         None for "there is none". What it raises comes out of here."""
+        _callable(function)
         raised: List[BaseException] = []
 
         def compute(_: bytes, out: Any, __: object, error: Any) -> int:

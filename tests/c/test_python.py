@@ -2,6 +2,7 @@
 
 import gc
 import os
+import pickle
 import select
 import subprocess
 import sys
@@ -84,6 +85,26 @@ def bad_input(keep):
     raises(TypeError, keep.get, True)
     raises(TypeError, keep.set_json, "k", object())
     raises(ValueError, keep.lock, "a\0b")
+    assert "text is wanted, not NoneType" in raises(TypeError, keep.lock, None)
+    assert "text is wanted, not int" in raises(TypeError, keep.publish, 7, "data")
+    assert "not bytes" in raises(TypeError, Manager, b"redis://localhost")
+    # What ctypes would cut off or misread is told before.
+    keep.delete("number")
+    assert str(1 << 64) in raises(ValueError, keep.incr, "number", 1 << 64)
+    assert "a whole number is wanted, not str" in raises(TypeError, keep.incr, "number", "1")
+    raises(TypeError, lambda: keep.set("k", 1, ex=1.5)), raises(ValueError, lambda: keep.set("k", 1, px=1 << 63))
+    raises(ValueError, keep.near_cache, -1), raises(TypeError, keep.expire, "k", None)
+    for seconds in (-1, float("nan"), float("inf"), 1e16):
+        assert "it takes seconds, from 0" in raises(ValueError, lambda: keep.lock("l", lease=seconds))
+    raises(TypeError, lambda: keep.lock("l", lease="30")), raises(TypeError, keep.lock("l").acquire, True)
+    assert not keep.exists("number")
+    for register in (keep.consumer("x").channel, keep.cache("x").get_or_compute):
+        assert "a function is wanted, not str" in raises(TypeError, register, "orders", "a function")
+    raises(TypeError, keep.subscriber().on_message, None)
+    # Errors come back from other processes; handles do not go there.
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), again.args, again.__dict__) == (Error, error.args, error.__dict__)
+    assert "a Manager cannot be pickled" in raises(TypeError, pickle.dumps, keep)
     closed = Manager(URL)
     closed.set("k", 1)
     with closed:
@@ -114,6 +135,61 @@ def locks(keep):
     held.release()
     waiter.join(PATIENCE)
     assert got and got[0].is_held()
+
+    # And while the server takes its time, another one counts.
+    counted, over = [0], threading.Event()
+
+    def count():
+        while not over.is_set():
+            counted[0] += 1
+
+    counter = threading.Thread(target=count)
+    counter.start()
+    before = counted[0]
+    assert keep.command("BLPOP", "never", "0.3") is None
+    during = counted[0] - before
+    over.set()
+    counter.join(PATIENCE)
+    # A call that held the GIL would leave what fits into two switches of threads, 5 ms each: a thirtieth of what a
+    # sleep leaves.
+    counted, over = [0], threading.Event()
+    counter = threading.Thread(target=count)
+    counter.start()
+    time.sleep(0.3)
+    over.set()
+    counter.join(PATIENCE)
+    assert during > counted[0] / 8, (during, counted)
+
+
+def failing_servers():
+    keep = Manager("embedded://?embedded_faults=on", command_timeout="200ms")
+    keep.set("k", 1)
+    gone = ["RK_ERR_IO", "RK_ERR_CONNECT", "RK_ERR_NO_HEALTHY_POOLS"]
+    for fault, names in (("freeze", ["RK_ERR_TIMEOUT"]), ("drop", gone)):
+        keep.embedded_fault(fault)
+        try:
+            keep.incr("k")
+        except Error as error:
+            assert error.name in names, error.name
+        else:
+            raise AssertionError(fault)
+        assert keep.health_check()["status"] == "unhealthy"
+        keep.embedded_fault("none")
+        assert keep.wait_for_ready(PATIENCE, 0.05, 1000) < PATIENCE
+    assert keep.health_check()["status"] == "healthy"
+    assert "freez" in str(fails("RK_ERR_BAD_VALUE", keep.embedded_fault, "freez"))
+    keep.close()
+    fails("RK_ERR_EMBEDDED", Manager(URL).embedded_fault, "freeze")
+
+
+def spawned(queue):
+    """In a process that was spawned: it imports the module again, and opens its own manager."""
+    own = Manager(URL)
+    try:
+        queue.put(own.set("spawned", 1) and own.get("spawned"))
+        own.incr("word")
+    except Error as error:
+        queue.put(error)
 
 
 def streams(keep):
@@ -202,6 +278,14 @@ def many_threads(keep):
     [child.start() for child in children]
     [child.join(PATIENCE) for child in children]
     assert [child.exitcode for child in children] == [0] * 4
+    context = get_context("spawn")
+    queue = context.Queue()
+    child = context.Process(target=spawned, args=(queue,))
+    child.start()
+    assert queue.get(timeout=PATIENCE) == b"1"
+    assert queue.get(timeout=PATIENCE).name == "RK_ERR_NOT_A_NUMBER"
+    child.join(PATIENCE)
+    assert child.exitcode == 0
     # One that is closed while others use it.
     other, ended = Manager(URL), []
     waiters = [threading.Thread(target=lambda: ended.append(fails("RK_ERR_CLOSED", other.command, "BLPOP", "never", 0)))
@@ -233,10 +317,16 @@ def other_versions():
             assert "this redkeep.py is for libredkeep 0.1, from 0.1.0 on" in text and f"is {version}" in text, text
 
 
-keep = Manager(URL, command_timeout="5s", client_name="python")
-keep.command("FLUSHALL")
-keep.ping()
-for test in (values, bad_input, locks, streams, messages, caches, many_threads):
-    test(keep)
-other_versions()
-assert redkeep.__library_version__ == redkeep.__version__
+def main():
+    keep = Manager(URL, command_timeout="5s", client_name="python")
+    keep.command("FLUSHALL")
+    keep.ping()
+    for test in (values, bad_input, locks, streams, messages, caches, many_threads):
+        test(keep)
+    failing_servers()
+    other_versions()
+    assert redkeep.__library_version__ == redkeep.__version__
+
+
+if __name__ == "__main__":
+    main()
