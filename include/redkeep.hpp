@@ -2522,25 +2522,26 @@ class manager : public detail::handle<rk_manager, rk_manager_free> {
     /* -- Locks -- */
 
     /// A lock of this name, with a lease: for how long the server keeps it when nothing more is heard of its holder.
-    returns<redkeep::lock> lock(std::string_view name, timespan lease)
+    returns<redkeep::lock> lock(std::string_view name, timespan lease = std::chrono::seconds(10))
     {
         return detail::call<redkeep::lock>(rk_lock_new, raw(), detail::text(name, "name"), lease);
     }
 
     /// The reading side of a read and write lock: any number of readers hold it at once, and no writer meanwhile.
-    returns<redkeep::lock> read_lock(std::string_view name, timespan lease)
+    returns<redkeep::lock> read_lock(std::string_view name, timespan lease = std::chrono::seconds(10))
     {
         return detail::call<redkeep::lock>(rk_lock_new_read, raw(), detail::text(name, "name"), lease);
     }
 
     /// The writing side: one writer holds it, and no reader meanwhile.
-    returns<redkeep::lock> write_lock(std::string_view name, timespan lease)
+    returns<redkeep::lock> write_lock(std::string_view name, timespan lease = std::chrono::seconds(10))
     {
         return detail::call<redkeep::lock>(rk_lock_new_write, raw(), detail::text(name, "name"), lease);
     }
 
     /// A semaphore: up to most hold it at once.
-    returns<redkeep::lock> semaphore(std::string_view name, std::uint32_t most, timespan lease)
+    returns<redkeep::lock> semaphore(std::string_view name, std::uint32_t most,
+                                     timespan lease = std::chrono::seconds(10))
     {
         return detail::call<redkeep::lock>(rk_lock_new_semaphore, raw(), detail::text(name, "name"), most, lease);
     }

@@ -258,7 +258,7 @@ pub(super) fn milliseconds(time: i64, name: &str) -> Result<Option<Duration>> {
         Ok(time) => Ok(Some(Duration::from_millis(time))),
         Err(_) if time == -1 => Ok(None),
         Err(_) => Err(Error::argument(format!(
-            "{name}: {time} is not allowed; it takes milliseconds from 0, or -1 for the default"
+            "{name}: {time} is not allowed; it takes milliseconds from 0, or -1"
         ))),
     }
 }

@@ -114,7 +114,7 @@ impl Inner {
         let channels = lock(&self.channels);
         let known = channels.iter().find(|it| it.name == name);
         known.cloned().ok_or_else(|| {
-            let text = format!("channel: \"{name}\" was not registered with this consumer");
+            let text = format!("channel: \"{name}\" was not registered with this consumer; register_channel() comes first");
             Error::argument(text)
         })
     }

@@ -245,7 +245,11 @@ impl ChannelOptions {
             "cleanup_interval" => self.cleanup_interval = seconds(name, value)?,
             "consumer_idle" => self.consumer_idle = seconds(name, value)?,
             _ => {
-                let text = format!("options: no option has the name \"{name}\"");
+                let text = format!(
+                    "options: no option is called {name:?}; there are from, consumers, read_messages, message_cleanup, \
+                     delivery, max_deliveries, concurrency, count, order_by, backoff, max_backoff, claim_idle, \
+                     ledger_window, cleanup_interval, consumer_idle"
+                );
                 return Err(Error::argument(text));
             }
         }
@@ -373,6 +377,20 @@ mod tests {
             let made = ChannelOptions::from_json(text).and_then(|options| options.check());
             let error = made.unwrap_err();
             assert!(error.message().contains(named), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_names_that_an_unknown_one_is_told_are_those_that_there_are() {
+        let error = ChannelOptions::from_json(r#"{"max_delivery": 3}"#).unwrap_err();
+        let text = error.to_string();
+        let (_, names) = text.split_once("there are ").expect("a list of names");
+        let names: Vec<&str> = names.split(", ").collect();
+        assert_eq!(names.len(), 15, "{text}");
+        for name in names {
+            // Of no option's kind, all the same.
+            let error = ChannelOptions::from_json(&format!("{{\"{name}\": null}}")).unwrap_err();
+            assert!(!error.to_string().contains("there are"), "{error}");
         }
     }
 }

@@ -265,7 +265,7 @@ impl Sender {
         // The last registration counts.
         let known = self.channels.iter().filter(|it| it.name == channel).last();
         known.map(|it| it.trim).ok_or_else(|| {
-            let text = format!("channel: \"{channel}\" was not registered with this sender");
+            let text = format!("channel: \"{channel}\" was not registered with this sender; register_channel() comes first");
             Error::argument(text)
         })
     }

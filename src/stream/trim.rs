@@ -42,7 +42,9 @@ impl Trim {
                 "max_age" => age = Some(seconds(name, value)?),
                 "exact" => exact = truth(name, value)?,
                 _ => {
-                    let text = format!("options_json: no option has the name \"{name}\"");
+                    let text = format!(
+                        "options_json: no option is called {name:?}; there are max_length, max_age, exact"
+                    );
                     return Err(Error::argument(text));
                 }
             }

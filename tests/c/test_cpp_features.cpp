@@ -31,7 +31,7 @@ static void locks(redkeep::manager &keep)
     }
     /* A guard may outlive its lock, and is released by an exception. */
     try {
-        auto guard = keep.lock("report", 5s).acquire(0s);
+        auto guard = keep.lock("report").acquire(0s); // its lease is 10 s
         CHECK(guard.is_held());
         throw std::runtime_error("enough");
     } catch (const std::runtime_error &) {
