@@ -1,4 +1,5 @@
-//! Nothing is left without its documentation, an example and a test: no function of include/redkeep.h, no property.
+//! Nothing is left without its documentation, an example and a test: no function of include/redkeep.h, no
+//! property, no field of the statistics.
 
 mod c_source;
 
@@ -130,7 +131,7 @@ fn sets(test: &str, property: &str) -> bool {
 }
 
 #[test]
-fn every_property_is_documented_and_tested() {
+fn every_property_is_documented_with_an_example_and_tested() {
     let mut tests = texts("tests", "rs");
     tests.extend(texts("tests/c", "c"));
     tests.extend(texts("src/config/tests", "rs"));
@@ -140,10 +141,13 @@ fn every_property_is_documented_and_tested() {
     assert!(rows.len() > 30, "{} properties", rows.len());
     let mut found = Vec::new();
     for row in rows {
-        let [name, kind, allowed, _, _, meaning] = row[..] else {
-            panic!("a row of six cells: {row:?}");
+        let [name, kind, allowed, _, example, _, meaning] = row[..] else {
+            panic!("a row of seven cells: {row:?}");
         };
         let name = name.trim_matches('`');
+        if let Err(error) = Config::new().set(name, example.trim_matches('`')) {
+            found.push(format!("{name} has no example that can be used: {error}"));
+        }
         if kind.is_empty() || allowed.is_empty() || !meaning.ends_with('.') {
             found.push(format!("{name} has no type, no range or no meaning"));
         }
@@ -152,6 +156,31 @@ fn every_property_is_documented_and_tested() {
         }
     }
     assert!(found.is_empty(), "{found:#?}");
+}
+
+/// Whether a test looks at a field: by its name in JSON, in Python's words or ours, or by the name of its getter.
+fn reads(test: &str, field: &str) -> bool {
+    let last = field.rsplit(['.', ']']).next().unwrap_or_default();
+    let getter = format!(".{last}");
+    let goes_on = |rest: &str| rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+    let got = test.split(&getter).skip(1).any(|rest| !goes_on(rest));
+    got || test.contains(&format!("\"{last}\""))
+}
+
+/// That each is documented, and no other, and that the example has all of them, tests/statistics.rs says; that each
+/// metric is what the field says, tests/prometheus.rs.
+#[test]
+fn every_field_of_the_statistics_has_a_test() {
+    let mut tests = texts("tests", "rs");
+    tests.extend(texts("tests/c", "c"));
+    let schema = read(&root().join("src/stats/schema.md"));
+    let fields = schema.split("## For Prometheus").next().expect("a text");
+    let fields = fields.lines().filter_map(|line| line.strip_prefix("| `"));
+    let fields: Vec<&str> = fields.filter_map(|row| row.split('`').next()).collect();
+    assert!(fields.len() > 60, "{} fields", fields.len());
+    let seen = |field: &&&str| tests.iter().any(|test| reads(test, field));
+    let missing: Vec<&&str> = fields.iter().filter(|field| !seen(field)).collect();
+    assert!(missing.is_empty(), "no test looks at {missing:#?}");
 }
 
 fn cells(row: &str) -> Vec<&str> {
@@ -179,4 +208,9 @@ fn what_is_missing_is_seen() {
 
     assert!(sets("config.db(1)", "db") && sets("redis://h?a=1&db=2", "db"));
     assert!(!sets("db; \"db is\"; .db_size(", "db"));
+
+    assert!(
+        reads("stats[\"hits\"]", "near[].hits") && reads("near.stats().hits, 1", "near[].hits")
+    );
+    assert!(!reads("hits .hits_of \"hits of\"", "near[].hits"));
 }

@@ -210,6 +210,31 @@ fn every_room_uses_only_rooms_below_it() {
 }
 
 #[test]
+fn the_map_for_those_who_work_here_is_this_one() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("CONTRIBUTING.md");
+    let page = fs::read_to_string(page).expect("a readable file");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `src/"));
+    let (mut found, mut above) = (Vec::new(), LEVELS.len());
+    for row in rows {
+        let cell = row.split('|').next().expect("a cell");
+        let rooms = cell
+            .split('`')
+            .filter(|word| word.starts_with(char::is_alphabetic));
+        for room in rooms {
+            let level =
+                level(room).unwrap_or_else(|| panic!("`{room}` of the map is not in LEVELS"));
+            assert!(level <= above, "`{room}` stands too low in the map");
+            above = level;
+            found.push(room.to_owned());
+        }
+    }
+    found.sort();
+    let mut rooms: Vec<&str> = LEVELS.concat();
+    rooms.sort_unstable();
+    assert_eq!(found, rooms, "left: CONTRIBUTING.md; right: LEVELS");
+}
+
+#[test]
 fn unsafe_stays_in_its_rooms_and_says_why() {
     let found = unsafe_faults(&sources());
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use std::time::Duration;
 use redkeep::{ChannelOptions, CommandTimes, Config, ErrorKind, Manager, Message, Outcome};
 use serde_json::Value;
 use support::{
-    CANARY_KEY, CANARY_VALUE, Fault, PATIENCE, Proxy, Server, Way, collect_logs, logged, wait_until,
+    CANARY_KEY, CANARY_VALUE, Fault, PATIENCE, Proxy, Sentinels, Server, Way, collect_logs, logged,
+    wait_until,
 };
 
 const SCHEMA: &str = include_str!("../src/stats/schema.md");
@@ -37,23 +38,27 @@ fn rows(heading: &str, cell: usize) -> Vec<(String, String)> {
 
 /// The way to every value that is no object and no array of objects.
 fn paths(json: &Value, so_far: &str, found: &mut BTreeSet<String>) {
+    values(json, so_far, &mut |path, _| {
+        found.insert(path.to_owned());
+    });
+}
+
+fn values<'a>(json: &'a Value, so_far: &str, found: &mut dyn FnMut(&str, &'a Value)) {
     match json {
         Value::Object(fields) => {
             for (name, value) in fields {
                 let dot = if so_far.is_empty() { "" } else { "." };
-                paths(value, &format!("{so_far}{dot}{name}"), found);
+                values(value, &format!("{so_far}{dot}{name}"), found);
             }
         }
         // Nothing is known of what is in it.
         Value::Array(all) if all.is_empty() => {}
         Value::Array(all) if all[0].is_object() => {
             for one in all {
-                paths(one, &format!("{so_far}[]"), found);
+                values(one, &format!("{so_far}[]"), found);
             }
         }
-        _ => {
-            found.insert(so_far.to_owned());
-        }
+        value => found(so_far, value),
     }
 }
 
@@ -148,6 +153,126 @@ fn every_field_and_metric_is_documented_and_every_documented_one_is_there() {
         "left: what there is; right: src/stats/schema.md"
     );
     drop(lease);
+}
+
+#[test]
+fn the_example_of_the_documentation_has_every_field_and_each_is_of_the_kind_that_it_is() {
+    let example = SCHEMA.split("```json\n").nth(1).unwrap();
+    let example: Value = serde_json::from_str(example.split("```").next().unwrap()).unwrap();
+    let mut shown = BTreeSet::new();
+    paths(&example, "", &mut shown);
+    // It has none behind sentinels.
+    assert!(example["pools"]["nodes"][0]["slots"].is_array());
+    shown.insert("pools.nodes[].slots".to_owned());
+    let documented: BTreeSet<String> = rows("As JSON", 0).into_iter().map(|row| row.0).collect();
+    assert_eq!(shown, documented, "left: the example; right: the table");
+
+    let (_server, managers) = busy();
+    let kind = |value: &Value| match value {
+        Value::Null => None,
+        Value::Bool(_) => Some("a truth"),
+        Value::Number(number) if number.is_f64() => Some("a number with a fraction"),
+        Value::Number(_) => Some("a whole number"),
+        Value::String(_) => Some("a text"),
+        _ => Some("a list"),
+    };
+    let mut kinds = HashMap::new();
+    for keep in &managers {
+        values(&keep.stats(), "", &mut |path, value| {
+            kind(value).map(|kind| kinds.insert(path.to_owned(), kind));
+        });
+    }
+    values(&example, "", &mut |path, value| {
+        if let (Some(shown), Some(real)) = (kind(value), kinds.get(path)) {
+            assert_eq!(shown, *real, "{path}");
+        }
+    });
+}
+
+#[test]
+fn the_fields_that_may_be_null_are_those_that_say_so() {
+    let meanings = rows("As JSON", 1).into_iter();
+    let documented: BTreeSet<String> = meanings
+        .filter(|row| row.1.contains("`null`"))
+        .map(|row| row.0)
+        .collect();
+    let mut found = BTreeSet::new();
+    let mut look = |stats: Value| {
+        values(&stats, "", &mut |path, value| {
+            value.is_null().then(|| found.insert(path.to_owned()));
+        });
+    };
+    let (server, managers) = busy();
+    managers.iter().for_each(|keep| look(keep.stats()));
+    // Before the first contact, and before the server has told of a group.
+    let fresh = with(&server.url(), |config| config);
+    look(fresh.stats());
+    let consumer = fresh
+        .consumer("new")
+        .register_channel("orders", ChannelOptions::new());
+    assert!(consumer.poll(Duration::ZERO).unwrap().is_none());
+    look(fresh.stats());
+    // A sentinel that has named a primary has no error.
+    let sentinels = Sentinels::of(1, 1, &[], "");
+    let behind = with(&sentinels.url(), |config| config);
+    behind.ping().unwrap();
+    look(behind.stats());
+    assert_eq!(
+        found, documented,
+        "left: what was null; right: src/stats/schema.md"
+    );
+}
+
+#[test]
+fn what_is_in_hand_what_was_lost_on_the_way_and_how_long_a_batch_takes_is_told() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.address());
+    let keep = with(&server.url(), |config| config);
+    let far = with(&proxy.url(), |config| config);
+    let consumer = far
+        .consumer("billing")
+        .register_channel("orders", ChannelOptions::new().message_cleanup(true));
+    let told = |name: &str| far.stats()["consumers"][0]["channels"][0][name].clone();
+    let sender = keep.sender().register_channel("orders");
+    let send = || {
+        let message = Message::from_json("made", "1").unwrap();
+        sender.send("orders", &message).unwrap();
+    };
+    send();
+    let first = consumer.poll(PATIENCE).unwrap().expect("the message");
+    assert_eq!(told("in_hand"), 1);
+    first.ack().unwrap();
+    wait_until(PATIENCE, || told("in_hand") == 0);
+
+    // The server has given it out, and nobody has got it: it is asked for again.
+    proxy.set(Way::ToClient, Fault::BlackHole);
+    send();
+    wait_until(PATIENCE, || {
+        let pending = keep.command(("XPENDING", "orders", "orders:billing:cg", "-", "+", 10));
+        pending.is_ok_and(|all: Vec<redis::Value>| all.len() == 1)
+    });
+    // Cut first: what is still on its way would come through.
+    proxy.cut_all();
+    proxy.heal();
+    let second = consumer.poll(PATIENCE).unwrap().expect("the message");
+    assert_eq!(told("recovered"), 1);
+    second.ack().unwrap();
+    wait_until(PATIENCE, || {
+        consumer.clean_up_consumed_messages().unwrap();
+        told("cleaned") == 2
+    });
+
+    let slow = Duration::from_millis(30);
+    proxy.set(Way::ToClient, Fault::Delay(slow));
+    let batch = || far.stats()["pools"]["nodes"][0]["batch_ms"].as_f64();
+    wait_until(PATIENCE, || {
+        far.set("key", 1).unwrap();
+        batch() >= Some(20.0)
+    });
+    let away = with("redis://127.0.0.1:1", |config| config);
+    assert!(away.ping().is_err());
+    let error = away.stats()["pools"]["nodes"][0]["last_error"].clone();
+    assert!(error.as_str().unwrap().contains("refused"), "{error}");
 }
 
 #[test]

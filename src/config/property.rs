@@ -14,6 +14,8 @@ pub(super) struct Property {
     /// Other names it answers to: those of the seeds.
     pub also: &'static [&'static str],
     pub rule: Rule,
+    /// A value that some program may want, other than the default.
+    pub example: &'static str,
     /// In the form that a user would write.
     pub default: Option<&'static str>,
     /// The variable it is read from.
@@ -58,6 +60,7 @@ macro_rules! properties {
         $(#[doc = $doc:literal])+
         $name:ident: $held:ty, set by $argument:ty {
             takes: $rule:expr,
+            example: $example:literal,
             $(default: $default:literal,)?
             $(env: $env:literal,)?
             $(also: [$($also:literal),+],)?
@@ -162,6 +165,7 @@ macro_rules! properties {
                 name: stringify!($name),
                 also: &[$($($also),+)?],
                 rule: $rule,
+                example: $example,
                 default: [$(Some($default),)? None][0],
                 env: [$(Some($env),)? None][0],
                 secret: [$($secret,)? false][0],
@@ -192,6 +196,7 @@ properties! {
     /// `port`, `db`, `username`, `password` and `ssl`.
     url: String, set by impl Into<String> {
         takes: Rule::Url,
+        example: "redis://reports:secret@redis.example.org:6380/1",
         default: "redis://localhost:6379/0",
         env: "REDIS_URL",
     }
@@ -199,6 +204,7 @@ properties! {
     /// The host of the server: a name or an IP address.
     host: String, set by impl Into<String> {
         takes: Rule::Host,
+        example: "redis.example.org",
         default: "localhost",
         env: "REDIS_HOST",
     }
@@ -206,6 +212,7 @@ properties! {
     /// The TCP port of the server.
     port: u16, set by u16 {
         takes: Rule::Number(1, 65_535),
+        example: "6380",
         default: "6379",
         env: "REDIS_PORT",
     }
@@ -213,6 +220,7 @@ properties! {
     /// The number of the database.
     db: u32, set by u32 {
         takes: Rule::Number(0, 2_147_483_647),
+        example: "1",
         default: "0",
         env: "REDIS_DB",
     }
@@ -220,12 +228,14 @@ properties! {
     /// The user to log in as; without one, the server's default user.
     username: String, set by impl Into<String> {
         takes: Rule::Text,
+        example: "reports",
         env: "REDIS_USERNAME",
     }
 
     /// The password to log in with. It is never printed.
     password: String, set by impl Into<String> {
         takes: Rule::Text,
+        example: "secret",
         env: "REDIS_PASSWORD",
         secret: true,
     }
@@ -234,11 +244,13 @@ properties! {
     /// then the password. In place of `password`.
     credentials_file: String, set by impl Into<String> {
         takes: Rule::Path,
+        example: "/run/secrets/redis",
     }
 
     /// Whether to speak TLS.
     ssl: bool, set by bool {
         takes: Rule::Flag,
+        example: "true",
         default: "false",
         env: "REDIS_SSL",
     }
@@ -246,6 +258,7 @@ properties! {
     /// Whether Redis is used at all; when not, no connection is ever made and calls say that it is disabled.
     enabled: bool, set by bool {
         takes: Rule::Flag,
+        example: "false",
         default: "true",
         env: "ENABLE_REDIS",
     }
@@ -253,6 +266,7 @@ properties! {
     /// Whether the servers form a cluster. Setting `startup_nodes` turns it on, unless it was turned off by name.
     use_cluster: bool, set by bool {
         takes: Rule::Flag,
+        example: "true",
         default: "false",
     }
 
@@ -260,18 +274,21 @@ properties! {
     /// a cluster is met at `url`, or at `host` and `port`. The variable turns `use_cluster` on as well.
     startup_nodes: String, set by impl Into<String> {
         takes: Rule::Nodes,
+        example: "10.0.0.1:7000,10.0.0.2:7000",
         env: "REDIS_CLUSTER_URL",
     }
 
     /// The sentinels, which know where the primary is: hosts with their ports, or one url.
     sentinels: String, set by impl Into<String> {
         takes: Rule::Sentinels,
+        example: "s1:26379,s2:26379,s3:26379",
         env: "REDIS_SENTINELS",
     }
 
     /// The name under which the sentinels know the primary.
     master_name: String, set by impl Into<String> {
         takes: Rule::Text,
+        example: "orders",
         default: "mymaster",
         env: "REDIS_MASTER_NAME",
     }
@@ -279,6 +296,7 @@ properties! {
     /// The user to log in to the sentinels as, where they ask for one: `username` is for the servers behind them.
     sentinel_username: String, set by impl Into<String> {
         takes: Rule::Text,
+        example: "watcher",
         env: "REDIS_SENTINEL_USERNAME",
     }
 
@@ -286,6 +304,7 @@ properties! {
     /// printed.
     sentinel_password: String, set by impl Into<String> {
         takes: Rule::Text,
+        example: "secret",
         env: "REDIS_SENTINEL_PASSWORD",
         secret: true,
     }
@@ -293,6 +312,7 @@ properties! {
     /// How many pools of connections each node has.
     pools_per_node: usize, set by usize {
         takes: Rule::Number(1, 64),
+        example: "2",
         default: "1",
         also: ["connection_pools_per_node_at_start"],
     }
@@ -300,6 +320,7 @@ properties! {
     /// How many connections a pool may open.
     max_connections: usize, set by usize {
         takes: Rule::Number(1, 10_000),
+        example: "32",
         default: "10",
         env: "REDIS_MAX_CONNECTIONS",
         also: ["max_connection_size", "pool_size"],
@@ -310,12 +331,14 @@ properties! {
     /// command does.
     shared_lines: usize, set by usize {
         takes: Rule::NumberOrOff(64),
+        example: "4",
         default: "2",
     }
 
     /// How long one attempt to connect may take, within `command_timeout`.
     connect_timeout: Duration, set by Duration {
         takes: Rule::Time(MILLISECOND, HOUR),
+        example: "1s",
         default: "5s",
         env: "REDIS_SOCKET_CONNECT_TIMEOUT",
     }
@@ -323,6 +346,7 @@ properties! {
     /// How long a call may take as a whole, with waiting, connecting, every retry and redirect.
     command_timeout: Duration, set by Duration {
         takes: Rule::Time(MILLISECOND, DAY),
+        example: "500ms",
         default: "5s",
         env: "REDIS_SOCKET_TIMEOUT",
     }
@@ -330,6 +354,7 @@ properties! {
     /// Whether a command that met a timeout is sent again. Only those are that give the same answer twice.
     retry_on_timeout: bool, set by bool {
         takes: Rule::Flag,
+        example: "false",
         default: "true",
         env: "REDIS_RETRY_ON_TIMEOUT",
     }
@@ -337,30 +362,35 @@ properties! {
     /// How many times a command is tried again, where that is safe, within `command_timeout`.
     retries: u32, set by u32 {
         takes: Rule::NumberOrOff(100),
+        example: "1",
         default: "3",
     }
 
     /// The time between two health checks of a node. 0: none are made.
     health_check_interval: Duration, set by Duration {
         takes: Rule::TimeOrOff(MILLISECOND, DAY),
+        example: "2s",
         default: "10s",
     }
 
     /// The time between two rounds that close idle and aged connections. 0: none are made.
     cleanup_interval: Duration, set by Duration {
         takes: Rule::TimeOrOff(MILLISECOND, DAY),
+        example: "60s",
         default: "30s",
     }
 
     /// How long a connection may lie idle before it is closed. 0: for ever.
     max_idle_time: Duration, set by Duration {
         takes: Rule::TimeOrOff(MILLISECOND, YEAR),
+        example: "90s",
         default: "300s",
     }
 
     /// How old a connection may become, give or take a little so that not all end at once. 0: as old as it likes.
     max_lifetime: Duration, set by Duration {
         takes: Rule::TimeOrOff(MILLISECOND, YEAR),
+        example: "1h",
         default: "off",
     }
 
@@ -368,6 +398,7 @@ properties! {
     /// `cleanup_interval`. 0: none is.
     lease_warning: Duration, set by Duration {
         takes: Rule::TimeOrOff(MILLISECOND, YEAR),
+        example: "10s",
         default: "60s",
     }
 
@@ -376,12 +407,14 @@ properties! {
     /// by their own wish are not. 0: none is, and nothing is measured.
     slow_call: Duration, set by Duration {
         takes: Rule::TimeOrOff(MILLISECOND, DAY),
+        example: "50ms",
         default: "off",
     }
 
     /// How many threads run background work and the handlers of messages.
     workers: usize, set by usize {
         takes: Rule::Number(1, 256),
+        example: "8",
         default: "2",
     }
 
@@ -389,12 +422,14 @@ properties! {
     /// answers health checks fastest. Writes, scripts and transactions go to the primary in any case.
     read_from: ReadFrom, set by ReadFrom {
         takes: Rule::Choice(&["primary", "replica", "nearest"]),
+        example: "replica",
         default: "primary",
     }
 
     /// The version of RESP to ask for, also written resp2 or resp3. A server that does not know 3 is spoken to in 2.
     protocol: u8, set by u8 {
         takes: Rule::Protocol,
+        example: "2",
         default: "3",
     }
 
@@ -402,12 +437,14 @@ properties! {
     /// bytes more, for the memory that it takes.
     max_reply_bytes: usize, set by usize {
         takes: Rule::Bytes(1 << 10, 64 * GIB),
+        example: "64MiB",
         default: "512MiB",
     }
 
     /// The name that connections carry in CLIENT LIST.
     client_name: String, set by impl Into<String> {
         takes: Rule::Word,
+        example: "billing",
         default: "redkeep",
     }
 
@@ -415,32 +452,38 @@ properties! {
     /// those of the next two.
     tls_ca: String, set by impl Into<String> {
         takes: Rule::Path,
+        example: "/etc/ssl/our-ca.pem",
     }
 
     /// The file of the PEM certificate to show to the server; goes with `tls_key`.
     tls_cert: String, set by impl Into<String> {
         takes: Rule::Path,
+        example: "/etc/ssl/reports.pem",
     }
 
     /// The file of the PEM private key of `tls_cert`.
     tls_key: String, set by impl Into<String> {
         takes: Rule::Path,
+        example: "/etc/ssl/reports.key",
     }
 
     /// The name that the server's certificate must bear, where it is not the host's.
     tls_server_name: String, set by impl Into<String> {
         takes: Rule::Host,
+        example: "redis.internal",
     }
 
     /// Whether the server's certificate is accepted unseen. Anybody on the way can then read and change everything.
     tls_insecure: bool, set by bool {
         takes: Rule::Flag,
+        example: "true",
         default: "false",
     }
 
     /// How much memory the copies of a near cache may take that is made without a size of its own. 0: none are kept.
     near_cache_bytes: usize, set by usize {
         takes: Rule::BytesOrOff(64 * GIB),
+        example: "64MiB",
         default: "0",
     }
 
@@ -448,6 +491,7 @@ properties! {
     /// whichever is found first.
     embedded_server: String, set by impl Into<String> {
         takes: Rule::Path,
+        example: "valkey-server",
     }
 
     /// The TCP port of 127.0.0.1 at which an `embedded://` server listens, where others are to find it too; 0: a free
@@ -455,12 +499,14 @@ properties! {
     /// which.
     embedded_port: u16, set by u16 {
         takes: Rule::Number(0, 65_535),
+        example: "0",
     }
 
     /// More settings for an `embedded://` server, as they stand in redis.conf, one on each line (`%0A` ends a line in
     /// a url). They are never printed.
     embedded_config: String, set by impl Into<String> {
         takes: Rule::Text,
+        example: "maxmemory 10mb",
         secret: true,
     }
 
@@ -468,12 +514,14 @@ properties! {
     /// the same folder has them. One server has it at a time. Without it, nothing is kept.
     embedded_data: String, set by impl Into<String> {
         takes: Rule::Path,
+        example: "/var/tmp/of-my-tests",
     }
 
     /// Whether an `embedded://` server can be made to fail, by `embedded_fault`. All that goes to the server and comes
     /// from it then passes through a thread of the manager, which takes its time.
     embedded_faults: bool, set by bool {
         takes: Rule::Flag,
+        example: "true",
         default: "false",
     }
 }

@@ -186,8 +186,8 @@ pub unsafe extern "C" fn rk_manager_wait_for_ready(
 }
 
 /// Asks a node how it is. *json becomes {"status": "healthy", "version", "connected_clients", "role", "latency_ms"}, or
-/// {"status": "unhealthy", "error"} with RK_OK all the same; only a node that was never added, or an argument, is an
-/// error. json may not be NULL.
+/// {"status": "unhealthy", "error"} with RK_OK all the same; "version", "connected_clients" and "role" are null where
+/// the server does not tell them. Only a node that was never added, or an argument, is an error. json may not be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rk_manager_health_check(
     manager: *mut rk_manager,
@@ -359,8 +359,8 @@ pub unsafe extern "C" fn rk_manager_stop_cleanup(
 /// that all threads share (property shared_lines): "waiting" counts commands that wait to be sent, "commands" those
 /// that went by it, in so many "batches", each of them one write; "batch_ms" is how long one takes at present;
 /// "pool_waits" counts how long callers waited for a connection of a pool, as {"seconds", "buckets": [{"le",
-/// "count"}]}; "calls_by_pool" counts single commands that took a connection from a pool instead. json may not be
-/// NULL.
+/// "count"}]}; "calls_by_pool" counts single commands that took a connection from a pool instead. What is
+/// not known at present is null: stats/schema.md of the source says which fields that may be. json may not be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rk_manager_fetch_pool_status(
     manager: *mut rk_manager,

@@ -256,3 +256,17 @@ fn nonsense_from_the_builder_is_refused_when_it_is_checked() {
         ErrorKind::Url
     );
 }
+
+#[test]
+fn every_example_is_allowed_and_is_not_the_default() {
+    for property in PROPERTIES {
+        let mut config = Config::new();
+        config.set(property.name, property.example).unwrap();
+        assert_ne!(
+            property.default,
+            Some(property.example),
+            "{}",
+            property.name
+        );
+    }
+}
