@@ -207,21 +207,25 @@ static void charts(struct screen *screen, const struct stats *now)
 
 static void node(struct screen *screen, const struct stats *now, const struct sample *it)
 {
-    char name[128], role[16], state[16], own[160], key[192];
+    char name[128], role[16], state[16], own[160], key[192], health[32] = "-";
     const struct stats *old = &screen->before;
-    double waits, slow;
+    const char *end = strstr(it->labels, "\",role="); /* a name may hold commas */
+    double waits, slow, latency;
     size_t skip;
     int i;
 
     label(it->labels, "node", name, sizeof name);
     skip = strlen(name) > 34 ? strlen(name) - 34 : 0; /* the end of a long path says more than its beginning */
-    snprintf(own, sizeof own, "%.*s", (int)(strchr(it->labels, ',') - it->labels), it->labels);
+    snprintf(own, sizeof own, "%.*s", end ? (int)(end + 1 - it->labels) : 0, it->labels);
+    latency = its(now, "node", "latency_seconds", own);
+    if (latency > 0) /* none before the first health check */
+        snprintf(health, sizeof health, "%.3f ms", latency * 1e3);
     snprintf(key, sizeof key, "%s,le=\"0.01\"", own);
     waits = its(now, "pool", "wait_seconds_count", own);
     slow = waits - its(now, "pool", "wait_seconds_bucket", key);
-    line(screen, "%-34s %-11s %-7s health %.3f ms  waits %.0f, %.0f > 10 ms", name + skip,
+    line(screen, "%-34s %-11s %-7s health %-9s waits %.0f, %.0f > 10 ms", name + skip,
          label(it->labels, "role", role, sizeof role), label(it->labels, "state", state, sizeof state),
-         its(now, "node", "latency_seconds", own) * 1e3, waits, slow);
+         health, waits, slow);
     for (i = 0;; i++) {
         snprintf(key, sizeof key, "%s,pool=\"%d\"", own, i);
         if (its(now, "pool", "size", key) == 0)
