@@ -1,4 +1,4 @@
-//! A system that refuses: no more descriptors, no more threads. That is an error, and over when the system gives again.
+//! A system that refuses: no more descriptors, no more threads, no memory for a reply. That is an error, and over when the system gives again.
 
 use std::fs::File;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use redkeep::{ChannelOptions, Config, Error, ErrorKind, Manager, Outcome, Receiv
 
 use super::case::{Baseline, Case, QUIET};
 use super::system::refuse_threads;
-use crate::support::{PATIENCE, Server, descriptors, wait_until};
+use crate::support::{PATIENCE, Peer, Server, descriptors, wait_until};
 
 const TIME: Duration = Duration::from_secs(5);
 
@@ -72,6 +72,38 @@ impl Drop for Exhausted {
     fn drop(&mut self) {
         // SAFETY: as above.
         unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &self.before) };
+    }
+}
+
+/// Leaves so many more bytes of memory than this process has.
+struct Cramped(libc::rlimit);
+
+impl Cramped {
+    fn new(more: u64) -> Cramped {
+        let sizes = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+        let pages = sizes.split(' ').next().expect("a number").parse::<u64>();
+        let mut before = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        // SAFETY: plain system calls on a live struct, in a process of the test's own.
+        unsafe {
+            assert_eq!(libc::getrlimit(libc::RLIMIT_AS, &mut before), 0);
+            let page = libc::sysconf(libc::_SC_PAGESIZE) as u64;
+            let little = libc::rlimit {
+                rlim_cur: pages.expect("a number") * page + more,
+                ..before
+            };
+            assert_eq!(libc::setrlimit(libc::RLIMIT_AS, &little), 0);
+        }
+        Cramped(before)
+    }
+}
+
+impl Drop for Cramped {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe { libc::setrlimit(libc::RLIMIT_AS, &self.0) };
     }
 }
 
@@ -204,6 +236,43 @@ fn without_threads_what_needs_one_fails_and_works_when_there_are_some() {
         keep.close(PATIENCE).unwrap();
         server.ask::<()>(&["FLUSHALL"]);
     }
+    before.is_back();
+    case.end(QUIET);
+}
+
+#[test]
+fn a_reply_that_announces_more_than_there_is_memory_is_an_error() {
+    let name = "faults::limits::a_reply_that_announces_more_than_there_is_memory_is_an_error";
+    let Some(case) = Case::alone(name) else {
+        return;
+    };
+    let before = Baseline::now();
+    let server = Server::start();
+    let steady = open(&server.url()).unwrap();
+    steady.set("n", 1).unwrap();
+    for announced in ["$500000000\r\nabc", "*2\r\n:1\r\n$500000000\r\nabc"] {
+        let peer = Peer::after_handshake(move |_| announced);
+        for lines in [0, 2] {
+            let keep = open(&format!("{}?shared_lines={lines}", peer.url())).unwrap();
+            keep.ping().unwrap();
+            let cramped = Cramped::new(200 << 20);
+            for _ in 0..3 {
+                let get = || keep.command::<Vec<u8>>(("GET", "a"));
+                let error = case.call("get", TIME, get).unwrap_err();
+                if (error.kind(), error.outcome()) != (ErrorKind::ReplyTooLarge, Outcome::Unknown) {
+                    case.mismatch(format!("{announced:?}: {error:?}"));
+                }
+                assert!(error.message().starts_with("no memory for"), "{error}");
+                // Who wants no more than there is notices nothing.
+                let get = || steady.get::<i64>("n");
+                assert_eq!(case.call("get", TIME, get).unwrap(), Some(1));
+            }
+            drop(cramped);
+            keep.close(PATIENCE).unwrap();
+        }
+    }
+    steady.close(PATIENCE).unwrap();
+    drop((steady, server));
     before.is_back();
     case.end(QUIET);
 }
