@@ -225,7 +225,7 @@ sanitize: setup ## the unit tests with AddressSanitizer, then with ThreadSanitiz
 
 # Miri knows no sockets, and takes its time: what uses pointers (src/ffi, as far as it needs no server), what reads
 # replies, and where threads meet.
-MIRI := ffi:: transport::reply transport::encode transport::value worker:: near::shelf stream::acks stream::names stats:: \
+MIRI := ffi:: transport::reply transport::encode transport::value worker:: stream::acks stream::names stats:: \
 	pubsub:: fuzz_replies fuzz_streams fuzz_topology
 
 miri: ## the units without sockets under Miri (nightly, miri, rust-src)
