@@ -297,6 +297,27 @@ def many_threads(keep):
     assert len(ended) == 3
 
 
+def secrets(keep):
+    password, value, said = "canary-password-5e1f09", "canary-value-d03a86", []
+    keep.set("secret", value)
+    stranger = Manager(os.environ["RK_TEST_TCP_URL"].replace("://", f"://ann:{password}@"), command_timeout="1s")
+    for call, *given in ((Manager, f"redis://ann:{password}@host:99999"), (stranger.ping,), (stranger.get, "secret"),
+                         (keep.incr, "secret"), (keep.get_json, "secret"), (keep.hset, "secret", value, value),
+                         (keep.command, "NOSUCH", value), (keep.command, "OBJECT", value),
+                         (keep.command, "ACL", "SETUSER", "eve", value), (keep.set, "secret", [value]),
+                         (keep.set, [value], 1), (keep.set_json, "secret", {value})):
+        try:
+            call(*given)
+        except Exception as error:
+            said.append(f"{error!r} {error} {vars(error)}")
+        else:
+            raise AssertionError(given)
+    said.append(repr(stranger))
+    assert not any(secret in text for text in said for secret in (password, value)), said
+    stranger.close()
+    keep.delete("secret")
+
+
 def other_versions():
     program = ("import sys; sys.path.insert(0, %r)\ntry:\n import redkeep\nexcept ImportError as error:\n print(error)"
                % os.path.join(os.path.dirname(__file__), "../../examples-c/python"))
@@ -321,7 +342,7 @@ def main():
     keep = Manager(URL, command_timeout="5s", client_name="python")
     keep.command("FLUSHALL")
     keep.ping()
-    for test in (values, bad_input, locks, streams, messages, caches, many_threads):
+    for test in (values, bad_input, locks, streams, messages, caches, secrets, many_threads):
         test(keep)
     failing_servers()
     other_versions()

@@ -2,8 +2,8 @@
  * that are closed, on parts of what was freed. Whatever comes, each call keeps to what the header promises of all.
  *
  * What C forbids is not done: a handle that was freed is not used again, and not freed again. As a program of its own it
- * makes the bytes from a seed (REDKEEP_TEST_SEED) for RK_TEST_SECONDS. With -DRK_LIBFUZZER and clang's -fsanitize=fuzzer
- * it is a target of libFuzzer. */
+ * makes the bytes from a seed (REDKEEP_TEST_SEED) for RK_TEST_SECONDS. With -DRK_LIBFUZZER it is a target of
+ * libFuzzer's: fuzz/fuzz_targets/calls.rs. */
 #include <stdint.h>
 #include <time.h>
 
