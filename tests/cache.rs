@@ -513,6 +513,7 @@ fn all_threads_that_ask_at_once_get_what_one_computes() {
         });
         assert_eq!(work.runs(), 1);
     }
+    support::figure("64 threads at once, twice: computed once each");
     // Also when nothing is kept: those who wait have it from the one who computes.
     let cache = keep.cache("empty");
     let together = Barrier::new(16);

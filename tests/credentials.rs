@@ -418,6 +418,7 @@ fn a_provider_that_fails_or_hangs_holds_nobody_beyond_the_deadline() {
     });
     let took = started.elapsed();
     assert!(took < pauses.beside(Duration::from_millis(250 + 400)));
+    support::figure(format!("a provider that hangs: {took:?} of 250 ms"));
     // One is asked at a time, and close() does not wait for it.
     assert_eq!(ASKED.load(Ordering::SeqCst), 1);
     let started = Instant::now();

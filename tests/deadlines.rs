@@ -7,10 +7,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use redkeep::{Config, Error, ErrorKind, Manager, Outcome, Result};
-use support::{Fault, Full, PATIENCE, Peer, Proxy, Server, Way, alone, came_true, wait_until};
+use support::{
+    Fault, Full, PATIENCE, Pauses, Peer, Proxy, Server, Way, alone, came_true, figure, wait_until,
+};
 
-/// The issue gives 100 ms beyond the deadline; a machine with other work to do needs more to be on time.
-const MARGIN: Duration = Duration::from_millis(400);
+/// So much later than its deadline a call may end, if the machine lets it.
+const MARGIN: Duration = Duration::from_millis(100);
 
 fn with(url: &str, change: impl FnOnce(Config) -> Config) -> Manager {
     Manager::open_config(&change(Config::new().url(url))).expect("a config of ours")
@@ -23,15 +25,27 @@ fn quick(url: &str, time: Duration) -> Manager {
 /// Runs the call, which must end in an error no sooner than by its deadline and no later than the margin allows.
 #[track_caller]
 fn ends_at<T: std::fmt::Debug>(deadline: Duration, call: impl FnOnce() -> Result<T>) -> Error {
-    let started = Instant::now();
+    let (pauses, started) = (Pauses::measure(), Instant::now());
     let error = call().unwrap_err();
     let took = started.elapsed();
-    assert!(took < deadline + MARGIN, "{took:?}: {error:?}");
+    let most = pauses.beside(deadline + MARGIN);
+    assert!(took < most, "{took:?}, not {most:?}: {error:?}");
+    let late = took.saturating_sub(deadline);
+    figure(format!("{late:?} after its deadline of {deadline:?}"));
     assert!(
         took + Duration::from_millis(25) >= deadline,
         "{took:?}: {error:?}"
     );
     error
+}
+
+/// What was given half a second to close is closed, and the calls have ended.
+#[track_caller]
+fn closed_in_time(pauses: Pauses, started: Instant) {
+    let took = started.elapsed();
+    let most = pauses.beside(Duration::from_millis(500) + MARGIN);
+    assert!(took < most, "{took:?}, not {most:?}");
+    figure(format!("closed after {took:?}"));
 }
 
 const TIME: Duration = Duration::from_millis(150);
@@ -57,9 +71,9 @@ fn a_frozen_server_holds_no_call_and_no_close() {
     );
     let error = ends_at(TIME, || keep.client().dedicated());
     assert_eq!(error.kind(), ErrorKind::Timeout);
-    let started = Instant::now();
+    let (pauses, started) = (Pauses::measure(), Instant::now());
     keep.close(Duration::from_millis(500)).unwrap();
-    assert!(started.elapsed() < Duration::from_millis(500) + MARGIN);
+    closed_in_time(pauses, started);
     server.thaw();
 }
 
@@ -88,12 +102,12 @@ fn close_is_on_time_with_calls_under_way_on_a_frozen_server() {
         wait_until(PATIENCE, || {
             keep.fetch_pool_status().nodes[0].pools[0].in_use == 3
         });
-        let started = Instant::now();
+        let (pauses, started) = (Pauses::measure(), Instant::now());
         keep.close(Duration::from_millis(500)).unwrap();
         for call in calls {
             assert_eq!(call.join().unwrap().kind(), ErrorKind::Closed);
         }
-        assert!(started.elapsed() < Duration::from_millis(500) + MARGIN);
+        closed_in_time(pauses, started);
     });
     assert_eq!(keep.ping().unwrap_err().kind(), ErrorKind::Closed);
     server.thaw();
@@ -197,10 +211,10 @@ fn close_wakes_a_call_that_is_connecting() {
         });
         // The dial begins a moment after the slot was taken; either way it must end.
         assert!(!came_true(Duration::from_millis(50), || call.is_finished()));
-        let started = Instant::now();
+        let (pauses, started) = (Pauses::measure(), Instant::now());
         keep.close(Duration::from_millis(500)).unwrap();
         assert_eq!(call.join().unwrap().kind(), ErrorKind::Closed);
-        assert!(started.elapsed() < Duration::from_millis(500) + MARGIN);
+        closed_in_time(pauses, started);
     });
 }
 
@@ -243,7 +257,7 @@ fn a_call_that_blocks_for_ever_is_woken_by_close() {
         wait_until(PATIENCE, || {
             server.info("clients", "blocked_clients") == "3"
         });
-        let started = Instant::now();
+        let (pauses, started) = (Pauses::measure(), Instant::now());
         keep.close(Duration::from_millis(500)).unwrap();
         for call in calls {
             let error = call.join().unwrap();
@@ -252,7 +266,7 @@ fn a_call_that_blocks_for_ever_is_woken_by_close() {
                 (ErrorKind::Closed, Outcome::Unknown)
             );
         }
-        assert!(started.elapsed() < Duration::from_millis(500) + MARGIN);
+        closed_in_time(pauses, started);
     });
 }
 
@@ -461,4 +475,5 @@ fn a_thread_that_is_signalled_all_the_time_sees_no_error() {
             std::panic::resume_unwind(panic);
         }
     });
+    figure("60 calls and what they wait for, signalled each millisecond: 0 errors");
 }

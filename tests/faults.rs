@@ -16,8 +16,10 @@ mod faults {
     mod connects;
     mod crowd;
     mod errors;
+    mod floods;
     mod freezes;
     mod holes;
+    mod hostile;
     mod kills;
     mod limits;
     mod load;

@@ -484,7 +484,9 @@ fn judge(seen: &[Passed], window: u64, windows: u64, max: u64, cost: u64) {
         assert!(used <= max, "{used} within one window; {max} are allowed");
     }
     let could = windows * (max / cost) * cost;
-    println!("limit {max}, cost {cost}: {did} of {could} in {windows} windows");
+    support::figure(format!(
+        "limit {max}, cost {cost}: {did} of {could} in {windows} windows, never more in one"
+    ));
     assert!(did * 100 >= could * 99, "{did} of {could}");
 }
 

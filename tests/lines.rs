@@ -198,7 +198,9 @@ fn with_stalls_and_short_deadlines_no_reply_goes_astray() {
         over.store(true, Ordering::Relaxed);
     });
     let (answers, timeouts) = (answers.into_inner(), timeouts.into_inner());
-    println!("{answers} answers, {timeouts} timeouts, {slowest:?} ms late at most");
+    support::figure(format!(
+        "{answers} answers, {timeouts} timeouts, 0 mismatches, {slowest:?} ms late at most"
+    ));
     println!("{:?}", lines(&keep));
     // A machine with other tests to run needs its time; nobody is forgotten.
     assert!(slowest.into_inner() < 2000);
@@ -825,8 +827,12 @@ fn a_thread_that_is_signalled_all_the_time_waits_and_leads_as_any_other() {
             .map(|round| echo(&keep, &format!("signalled {round}"), TIME))
             .collect();
         over.store(true, Ordering::Relaxed);
+        let count = results.len();
         for result in results {
             result.unwrap();
         }
+        support::figure(format!(
+            "{count} calls of a thread signalled each millisecond: 0 errors"
+        ));
     });
 }

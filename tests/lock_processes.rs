@@ -126,6 +126,9 @@ fn many_processes(test: &str, processes: usize, rounds: usize) {
     let log: Vec<i64> = keep.command(("LRANGE", "log", 0, -1)).unwrap();
     let wanted: Vec<i64> = (1..=total).flat_map(|fence| [fence, fence]).collect();
     assert!(log == wanted, "overlaps in the log of fences");
+    support::figure(format!(
+        "{processes} processes, {total} holds: 0 overlaps, 0 updates lost"
+    ));
 }
 
 #[test]

@@ -619,7 +619,9 @@ fn close_wakes_everybody() {
             assert_eq!(call.join().unwrap().kind(), ErrorKind::Closed);
         }
         assert_eq!(ready.join().unwrap().kind(), ErrorKind::Closed);
-        assert!(started.elapsed() < Duration::from_secs(2));
+        let took = started.elapsed();
+        assert!(took < Duration::from_secs(2), "{took:?}");
+        support::figure(format!("closed, with six calls under way, after {took:?}"));
     });
 }
 
@@ -691,6 +693,9 @@ fn opening_and_closing_leaves_no_descriptor() {
     wait_until(PATIENCE, || threads().is_empty());
     assert_eq!(descriptors(), before);
     wait_until(PATIENCE, || server.connections() == 0);
+    support::figure(
+        "opened and closed 100 times: 0 descriptors, threads and connections left over",
+    );
 }
 
 #[test]
@@ -779,4 +784,5 @@ fn a_socket_that_the_server_closed_raises_no_sigpipe() {
             assert_eq!(keep.get::<i64>("a").unwrap(), Some(1));
         }
     }
+    support::figure("40 closed connections written to: 0 SIGPIPE, 0 errors");
 }

@@ -189,7 +189,10 @@ fn run(time: Duration, max_bytes: usize, change: impl FnOnce(Config) -> Config) 
     });
     let (reads, writes) = (scene.reads.load(SeqCst), scene.writes.load(SeqCst));
     let stats = near.stats().unwrap();
-    println!("{reads} reads, {writes} writes, {kills} kills, {stats:?}");
+    println!("{stats:?}");
+    support::figure(format!(
+        "{reads} reads, {writes} writes, {kills} kills: 0 older values"
+    ));
     assert!(
         writes > 100 && kills > 0 && stats.hits > 100,
         "nothing was tried"

@@ -162,6 +162,9 @@ fn an_incr_is_never_executed_twice_and_an_unknown_fate_is_told() {
     );
     assert!(unknown > 0);
     assert_eq!(server.command_calls("incrby") as i64, done);
+    support::figure(format!(
+        "60 cuts: {sure} acknowledged and {unknown} unknown, {done} counted by the server"
+    ));
 }
 
 #[test]
@@ -259,6 +262,11 @@ fn what_may_be_repeated_is_repeated_and_nothing_else() {
         assert_eq!(peer.requests(name), times, "{name} {may}");
         assert_eq!(keep.stats()["retries"], times - 1, "{name}");
     }
+    let once = CALLS.iter().filter(|(_, may, _)| !may).count();
+    support::figure(format!(
+        "{} commands, {once} of them sent once",
+        CALLS.len()
+    ));
     let peer = Peer::after_handshake(|_| Answer::Last(Vec::new()));
     let keep = with(&peer.url(), |config| config.retries(0));
     keep.get::<String>("a").unwrap_err();
@@ -448,6 +456,7 @@ fn a_frozen_node_delays_no_other() {
     });
     let took = frozen.elapsed();
     assert!(took < Duration::from_secs(2), "{took:?}");
+    support::figure(format!("five checks of each of the others within {took:?}"));
     for n in [0, 1, 3] {
         let mut lease = keep.get_client(&servers[n].url()).unwrap();
         let started = Instant::now();
@@ -500,7 +509,12 @@ fn a_full_server_says_so_and_open_connections_go_on() {
     );
     assert_eq!(held.command::<String>("PING").unwrap(), "PONG");
     drop((idle, strangers));
+    let freed = Instant::now();
     wait_until(PATIENCE, || keep.get::<i64>("a").is_ok());
+    support::figure(format!(
+        "served again {:?} after there was room",
+        freed.elapsed()
+    ));
 }
 
 #[test]

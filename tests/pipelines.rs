@@ -187,6 +187,7 @@ fn a_pipeline_that_breaks_tells_what_became_of_each_command() {
     for i in 0..10 {
         assert_eq!(keep.get::<i64>(format!("n{i}")).unwrap(), Some(1));
     }
+    support::figure("of 10 commands 3 answered, 7 unknown; each executed once");
 }
 
 #[test]

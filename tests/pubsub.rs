@@ -174,7 +174,9 @@ fn fifty_cuts_under_load_are_fifty_gaps_and_order_is_kept_between_them() {
         stop.store(true, Ordering::Relaxed);
         slowest
     });
-    println!("the slowest of {CUTS} was there again after {slowest:?}");
+    support::figure(format!(
+        "the slowest of {CUTS} was there again after {slowest:?}"
+    ));
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
     let stats = subscriber.stats().unwrap();
     assert_eq!((stats.gaps, stats.dropped), (CUTS as u64, 0));

@@ -248,7 +248,10 @@ fn kills(times: usize) {
             thread::sleep(Duration::from_millis(300));
             back
         });
-        println!("round {round}: writable again after {back:?}");
+        let written = diary.acknowledged.lock().unwrap().iter().sum::<u64>();
+        support::figure(format!(
+            "kill {round}: writable again after {back:?}; of {written} writes acknowledged with WAIT 1, 0 lost"
+        ));
         assert!(back < Duration::from_secs(3), "{back:?}");
         assert_eq!(diary.late.load(Ordering::Relaxed), 0);
         for (writer, acknowledged) in diary.acknowledged.lock().unwrap().iter().enumerate() {

@@ -101,10 +101,10 @@ fn consumers_die(test: &str, delivery: &str, total: usize, kills: usize) {
     }
     let counts: Vec<usize> = server.ask(&["HVALS", "handled"]);
     let again: usize = counts.iter().map(|n| n - 1).sum();
-    println!(
+    support::figure(format!(
         "{delivery}: {} of {total} handled, {again} of them again, {kills} kills",
         counts.len()
-    );
+    ));
     match delivery {
         "ledger" => {
             assert_eq!(again, 0);
@@ -180,10 +180,10 @@ fn the_server_dies(total: usize, kills: usize) {
     consumer.stop(LONG).unwrap();
     let handled = handled.lock().unwrap();
     let again: usize = handled.values().map(|n| n - 1).sum();
-    println!(
-        "{} of {total} handled, {again} of them again, {kills} kills",
+    support::figure(format!(
+        "{} of {total} handled, {again} of them again, {kills} kills of the server",
         handled.len()
-    );
+    ));
     assert_eq!(handled.len(), total);
     assert!(again <= kills * BATCH, "{again} handled again");
 }

@@ -47,6 +47,7 @@ fn refused(config: Config) -> Error {
 fn says(error: &Error, kind: ErrorKind, text: &str) {
     assert_eq!(error.kind(), kind, "{error:?}");
     assert!(error.to_string().contains(text), "{error:?}");
+    support::figure(error);
 }
 
 #[test]
@@ -275,6 +276,7 @@ fn a_handshake_that_stalls_ends_at_the_deadline() {
             took < TIME + MARGIN && took + Duration::from_millis(25) >= TIME,
             "{took:?}"
         );
+        support::figure(format!("stalled after {k} bytes: {took:?} of {TIME:?}"));
     }
     // A byte every now and then changes nothing.
     proxy.set(

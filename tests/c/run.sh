@@ -29,6 +29,7 @@ try() {
         exit 1
     fi
     ok "$what"
+    grep '^figure: ' "$build/output" || true
 }
 
 # An authority of our own, a certificate for localhost, and one for clients, in $folder.

@@ -68,6 +68,7 @@ static void nothing_is_left_over(void)
         open_and_close(i);
     comes_back_to("/proc/self/fd", descriptors);
     comes_back_to("/proc/self/task", threads);
+    printf("figure: opened and closed %d times: 0 descriptors and threads left over\n", rounds);
 }
 
 static rk_manager *shared;
@@ -157,6 +158,7 @@ static void ends_in_the_middle(void)
         }
         wait_for(child);
     }
+    printf("figure: %d processes ended in the middle of calls, by exit and _exit: 0 crashes\n", way);
 }
 
 static atomic_int hits, pipes;
@@ -204,6 +206,8 @@ static void calls_go_on_under_signals(void)
         }
         stop_workers();
         rk_manager_free(shared);
+        printf("figure: %d signals, handled with%s SA_RESTART, 0 calls disturbed\n", atomic_load(&hits),
+               i ? "" : "out");
     }
     handle(SIGUSR1, SIG_IGN, 0);
 }
@@ -232,6 +236,7 @@ static void a_broken_connection_raises_no_signal(void)
     }
     rk_manager_free(killer);
     CHECK_EQ_INT(atomic_load(&pipes), 0);
+    printf("figure: 40 closed connections written to: 0 SIGPIPE\n");
 }
 
 int main(void)

@@ -116,6 +116,10 @@ fn graceful_failovers(times: usize) {
         assert!(seen.calls.load(Ordering::Relaxed) > 50);
         seen.counts(&keep, key);
     }
+    let calls: u64 = (seen.iter())
+        .map(|it| it.calls.load(Ordering::Relaxed))
+        .sum();
+    crate::support::figure(format!("{times} failovers, {calls} calls: 0 errors"));
 }
 
 #[test]
@@ -153,7 +157,9 @@ fn killed_primaries(which: std::ops::Range<usize>) {
             thread::sleep(Duration::from_millis(300));
             took
         });
-        println!("slots of node {victim} were back after {dead_until:?}");
+        crate::support::figure(format!(
+            "slots of node {victim} were back after {dead_until:?}"
+        ));
         assert!(dead_until < Duration::from_secs(4), "{dead_until:?}");
         for (j, seen) in seen.iter().enumerate() {
             assert_eq!(seen.late.load(Ordering::Relaxed), 0);
@@ -230,6 +236,13 @@ fn resharding(slots: u16, times: usize) {
         );
         seen.counts(&keep, key);
     }
+    let calls: u64 = (seen.iter())
+        .map(|it| it.calls.load(Ordering::Relaxed))
+        .sum();
+    crate::support::figure(format!(
+        "{} slots moved, {calls} calls: 0 errors",
+        slots as usize * times
+    ));
 }
 
 #[test]

@@ -18,15 +18,20 @@ fn a_frozen_node_holds_up_its_own_callers_to_their_deadline_and_nobody_else() {
                 let took = started.elapsed();
                 assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
                 assert!(took < time + Duration::from_millis(250), "{took:?}");
+                let late = took.saturating_sub(time);
+                crate::support::figure(format!("its own callers: {late:?} after their deadline"));
             });
         }
+        let mut slowest = Duration::ZERO;
         for key in [&b, &c] {
             for _ in 0..100 {
                 let started = Instant::now();
                 assert_eq!(keep.get::<i64>(key).unwrap(), Some(1));
-                assert!(started.elapsed() < time);
+                slowest = slowest.max(started.elapsed());
             }
         }
+        crate::support::figure(format!("200 calls to the others: {slowest:?} at most"));
+        assert!(slowest < time);
     });
     let mut pipe = keep.pipeline();
     pipe.within(time);

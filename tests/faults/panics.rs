@@ -245,3 +245,45 @@ fn a_panic_while_connecting_is_an_error_and_the_next_connect_works() {
     before.is_back();
     case.end(BUSY);
 }
+
+#[test]
+fn a_panic_in_a_hook_changes_no_call() {
+    let Some(case) = Case::alone("faults::panics::a_panic_in_a_hook_changes_no_call") else {
+        return;
+    };
+    let server = Server::start();
+    let before = Baseline::now();
+    for (lines, early) in [(0, true), (0, false), (2, true), (2, false)] {
+        let panicked = Arc::new(AtomicUsize::new(0));
+        let (first, last) = (panicked.clone(), panicked.clone());
+        let panic = |count: &AtomicUsize| {
+            count.fetch_add(1, SeqCst);
+            panic!("on purpose");
+        };
+        let keep = open(&server, |config| {
+            config.shared_lines(lines).command_hook(
+                move |_| {
+                    if early {
+                        panic(&first);
+                    }
+                },
+                move |(), _| panic(&last),
+            )
+        });
+        keep.set("n", 0).unwrap();
+        for n in 0..TIMES as i64 {
+            let incr = case.call("incr", TIME, || keep.incr("n", 1));
+            assert_eq!(incr.unwrap(), n + 1);
+            let mut pipe = keep.pipeline();
+            pipe.command(("GET", "n")).unwrap();
+            let (got,): (i64,) = case.call("pipeline", TIME, || pipe.query()).unwrap();
+            assert_eq!(got, n + 1);
+        }
+        assert!(panicked.load(SeqCst) >= 2 * TIMES);
+        capacity_is_whole(&case, &keep, &server);
+        keep.close(PATIENCE).unwrap();
+        drop(keep);
+    }
+    before.is_back();
+    case.end(BUSY);
+}

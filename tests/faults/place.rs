@@ -1,6 +1,6 @@
 //! Where a case happens: one server, a cluster or a sentinel's primary, with TLS or without, directly or through proxies.
 
-use redkeep::{Config, Manager, redis};
+use redkeep::{Config, Manager, Result, redis};
 
 use super::case::{Case, whole};
 use crate::support::{
@@ -159,8 +159,12 @@ impl Place {
     }
 
     pub fn open(&self, change: impl FnOnce(Config) -> Config) -> Manager {
+        self.try_open(change).expect("a config of ours")
+    }
+
+    pub fn try_open(&self, change: impl FnOnce(Config) -> Config) -> Result<Manager> {
         let config = Config::new().url(self.url()).shared_lines(self.shape.lines);
-        Manager::open_config(&change(config)).expect("a config of ours")
+        Manager::open_config(&change(config))
     }
 
     pub fn nodes(&self) -> &[Server] {

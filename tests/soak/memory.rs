@@ -187,7 +187,7 @@ impl Growth {
     }
 
     pub fn is_flat(&self) -> bool {
-        let few = |(first, last): (usize, usize)| last <= first + 2;
+        let few = |(first, last): (usize, usize)| last <= first + 8;
         few(self.descriptors) && few(self.threads)
     }
 }

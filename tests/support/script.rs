@@ -15,6 +15,8 @@ pub enum Answer {
     Last(Vec<u8>),
     /// Writes these, and resets the connection.
     Reset(Vec<u8>),
+    /// Writes the first, and then the second again and again, until the client has had enough.
+    Endless(Vec<u8>, Vec<u8>),
 }
 
 impl From<Vec<u8>> for Answer {
@@ -245,6 +247,13 @@ fn talk_on(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
         let (bytes, last) = match (shared.script)(&request) {
             Answer::Bytes(bytes) => (bytes, false),
             Answer::Last(bytes) => (bytes, true),
+            Answer::Endless(bytes, again) => {
+                (&mut &*stream).write_all(&bytes)?;
+                let many = again.repeat(1 + (64 << 10) / again.len());
+                loop {
+                    (&mut &*stream).write_all(&many)?;
+                }
+            }
             Answer::Reset(bytes) => {
                 // From here on, closing it sends RST in place of FIN.
                 socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO))?;
