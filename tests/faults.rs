@@ -4,7 +4,8 @@
 //! counted, and nothing is left over.
 //!
 //! Always in a short form, on one combination of topology, TLS and shared lines each, which the seed picks
-//! (REDKEEP_TEST_SEED; without it, the clock's). `make faults` runs them on all combinations, for as long as it takes.
+//! (REDKEEP_TEST_SEED; without it, the clock's). `make faults` runs them on all combinations, for as long as it takes, or
+//! on that of one number from 0 to 11 (REDKEEP_FAULTS_ONLY).
 
 mod support;
 
