@@ -25,6 +25,10 @@ NATIVE := $(SHIP)/native-static-libs
 # What others wrote is built for size: it is in the way of no plain call.
 PROFILE := --config 'profile.release.lto="fat"' --config profile.release.codegen-units=1 \
 	--config 'profile.release.package."*".opt-level="s"'
+# SMALL=1: without TLS, and our own code for size too.
+ifdef SMALL
+PROFILE += --no-default-features --features capi --config 'profile.release.opt-level="s"'
+endif
 
 # What the files in include/ with blanks to fill are told.
 FILL = sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
@@ -54,12 +58,13 @@ setup-tests: ## install what the tests need, where it is missing
 	@./.ci/setup server gcc g++ clang++ valgrind python3 pkg-config openssl tmux cmake libhiredis-dev
 
 # One crate type at a time: with both, cargo drops LTO without a word. Cargo knows what is up to date.
-lib: ## build libredkeep.so and libredkeep.a as they are shipped (CARGOFLAGS=)
-	$(CARGO) rustc --release --lib --crate-type cdylib --target-dir $(SHIP) $(PROFILE) $(CARGOFLAGS)
+lib: ## build libredkeep.so and libredkeep.a as they are shipped (SMALL=1, CARGOFLAGS=)
+	$(CARGO) rustc --release --lib --crate-type cdylib --target-dir $(SHIP) $(PROFILE) $(CARGOFLAGS) \
+		-- --cfg c_only
 	$(CARGO) rustc --release --lib --crate-type staticlib --target-dir $(SHIP) $(PROFILE) $(CARGOFLAGS) \
-		-- --print native-static-libs=$(CURDIR)/$(NATIVE)
+		-- --cfg c_only --print native-static-libs='$(CURDIR)/$(NATIVE)'
 
-install: lib ## install libraries, headers, pkg-config and CMake files (PREFIX=, DESTDIR=)
+install: lib ## install libraries, headers, pkg-config and CMake files (PREFIX=, DESTDIR=, SMALL=1)
 	$(INSTALL) -d '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(LIBDIR)/cmake/redkeep' '$(DESTDIR)$(INCLUDEDIR)'
 	$(INSTALL) -m 755 $(SHARED) '$(DESTDIR)$(LIBDIR)/libredkeep.so.$(VERSION)'
 	ln -sf libredkeep.so.$(VERSION) '$(DESTDIR)$(LIBDIR)/libredkeep.so.$(MAJOR)'

@@ -152,7 +152,7 @@ fn write(value: &Value, skip: &[String], to: &mut String) {
         Value::Object(map) => {
             let skipped = |key: &&String| !skip.contains(*key);
             let mut keys: Vec<&String> = map.keys().filter(skipped).collect();
-            keys.sort();
+            keys.sort_unstable();
             to.push('{');
             for (i, key) in keys.into_iter().enumerate() {
                 if i > 0 {

@@ -358,7 +358,7 @@ fn known(args: &[&[u8]]) -> Result<Reading> {
 }
 
 fn stateful(args: &[&[u8]], why: &str) -> Error {
-    let name = String::from_utf8_lossy(args[0]).to_uppercase();
+    let name = String::from_utf8_lossy(args[0]).to_ascii_uppercase();
     Error::new(ErrorKind::Stateful, format!("{name} {why}"))
 }
 
@@ -379,12 +379,14 @@ fn typed<T: FromRedisValue>(reply: &mut Reply) -> Result<T> {
 pub(crate) fn convert<T: FromRedisValue>(value: redis::Value) -> Result<T> {
     let kind = kind_of(&value);
     // The redis crate's own text quotes the value, which has no business in an error.
-    T::from_redis_value(value).map_err(|_| {
-        let wanted = std::any::type_name::<T>();
-        reply_type(format!(
-            "the server sent {kind}, and it cannot be read as {wanted}"
-        ))
-    })
+    T::from_redis_value(value).map_err(|_| unreadable(kind, std::any::type_name::<T>()))
+}
+
+#[cold]
+fn unreadable(kind: &str, wanted: &str) -> Error {
+    reply_type(format!(
+        "the server sent {kind}, and it cannot be read as {wanted}"
+    ))
 }
 
 fn kind_of(value: &redis::Value) -> &'static str {

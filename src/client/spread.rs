@@ -51,7 +51,7 @@ pub(super) fn one_slot<'a>(
                 format!(
                     "{}: its keys lie in different slots of the cluster ({first} and {this}); keys with the same \
                      {{hash tag}} share one",
-                    String::from_utf8_lossy(name).to_uppercase()
+                    String::from_utf8_lossy(name).to_ascii_uppercase()
                 ),
             ));
         }

@@ -73,8 +73,14 @@ fn nearest(name: &str) -> Vec<&'static str> {
             (least <= far || part).then_some((least, property.name))
         })
         .collect();
-    near.sort();
-    near.into_iter().take(3).map(|(_, name)| name).collect()
+    let mut nearest = Vec::new();
+    while nearest.len() < 3
+        && let Some(&next) = near.iter().min()
+    {
+        near.retain(|one| *one != next);
+        nearest.push(next.1);
+    }
+    nearest
 }
 
 /// How many letters must be added, dropped or changed (Levenshtein).

@@ -129,12 +129,13 @@ impl Config {
     /// assert_eq!(dump["max_idle_time"], "300s");
     /// ```
     pub fn dump(&self) -> Json {
-        let masked = |property: &Property| {
+        let mut dump = serde_json::Map::new();
+        for property in PROPERTIES {
             let value = self.effective(property).ok().flatten();
             let value = value.map_or(Json::Null, |value| mask(property, value));
-            (property.name.to_owned(), value)
-        };
-        Json::Object(PROPERTIES.iter().map(masked).collect())
+            dump.insert(property.name.to_owned(), value);
+        }
+        Json::Object(dump)
     }
 
     /// Checks everything that was set, one by one and together, as opening a manager does, which then reads the

@@ -4,8 +4,6 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use crossbeam_channel::bounded;
-
 use crate::clock::{self, CommandTimes, Deadline, Moment, times};
 use crate::dispatch::{
     Class, Dispatch, FIRST_PAUSE, LONGEST_PAUSE, REDIRECTS, Sent, Verdict, Way, endless, refused,
@@ -113,14 +111,14 @@ impl Dispatch {
             }
             for back in all {
                 let number = replies.len();
-                rest |= self.sort_out(parts, &back, number, &mut fates, |t| waiting.push(t));
+                rest |= self.sort_out(parts, &back, number, &mut fates, &mut |t| waiting.push(t));
                 replies.push(back.reply);
             }
             if waiting.is_empty() {
                 break;
             }
             // Groups come back in any order, and what was added first goes first again.
-            waiting.sort_by_key(|traveller| traveller.part);
+            waiting.sort_unstable_by_key(|traveller| traveller.part);
             self.counters.retries.add();
             let time = if rest {
                 clock::between(pause / 2, pause)
@@ -198,7 +196,7 @@ impl Dispatch {
         back: &Return,
         number: usize,
         fates: &mut [Option<Fate>],
-        mut goes_on: impl FnMut(Traveller),
+        goes_on: &mut dyn FnMut(Traveller),
     ) -> bool {
         let answers = back.reply.children(back.reply.root());
         let node = &back.group.node;
@@ -399,34 +397,40 @@ fn side_by_side(mut groups: Vec<Group>, started: Moment, deadline: Deadline) -> 
     let others: Vec<_> = groups
         .into_iter()
         .map(|group| {
-            let place = Arc::new(Mutex::new(Some(group)));
+            let place = Arc::new(Mutex::new(Place::Leaving(group)));
             let theirs = place.clone();
-            let (back, inbox) = bounded(1);
             let worker = Worker::start("redkeep-part", move || {
-                let group = lock(&theirs).take();
-                if let Some(group) = group {
-                    let _ = back.send(group.go(started, deadline));
+                if let Place::Leaving(group) = take(&theirs) {
+                    *lock(&theirs) = Place::Back(group.go(started, deadline));
                 }
             });
-            (place, worker, inbox)
+            (place, worker)
         })
         .collect();
     let mut back = vec![own.go(started, deadline)];
-    for (place, worker, inbox) in others {
-        let returned = match worker {
-            Ok(worker) => {
-                let returned = inbox.recv().ok();
-                // It has nothing left to do.
-                worker.join(Deadline::never());
-                returned
-            }
+    for (place, worker) in others {
+        if let Ok(worker) = worker {
+            worker.join(Deadline::never());
+        }
+        match take(&place) {
+            Place::Back(group) => back.push(group),
             // The system has no thread for it: then one after the other.
-            Err(_) => {
-                let group = lock(&place).take();
-                group.map(|group| group.go(started, deadline))
-            }
-        };
-        back.extend(returned);
+            Place::Leaving(group) => back.push(group.go(started, deadline)),
+            Place::Empty => {}
+        }
     }
     back
+}
+
+/// Where a group lies that goes on a thread of its own.
+#[derive(Default)]
+enum Place {
+    Leaving(Group),
+    Back(Return),
+    #[default]
+    Empty,
+}
+
+fn take(place: &Mutex<Place>) -> Place {
+    std::mem::take(&mut *lock(place))
 }

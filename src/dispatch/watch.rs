@@ -1,5 +1,6 @@
 //! Calls that somebody watches: a command hook, or whoever wants to know of slow ones. No other call comes here.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,24 +35,48 @@ pub(crate) fn watched<T>(
     call: impl FnOnce(&mut Way) -> T,
     error: impl Fn(&T) -> Option<&Error>,
 ) -> T {
+    let result = OnceCell::new();
+    let mut call = Some(call);
+    let mut once = |way: &mut Way| {
+        if let Some(call) = call.take() {
+            let _ = result.set(call(way));
+        }
+    };
+    watch(settings, counters, sent, &mut once, &|| {
+        result.get().and_then(&error)
+    });
+    let made = result.into_inner();
+    made.expect("the call was made, by the hook or here")
+}
+
+/// The same, whatever the result is. `error`: of the call, once it was made.
+fn watch<'a>(
+    settings: &Settings,
+    counters: &Counters,
+    sent: Sent<'_>,
+    call: &mut dyn FnMut(&mut Way),
+    error: &dyn Fn() -> Option<&'a Error>,
+) {
     let name = name(&sent);
     let start = CommandStart {
         name: &name,
         commands: sent.commands,
     };
-    let (mut call, mut result) = (Some(call), None);
+    let mut made = false;
     let mut run = |tell: &mut dyn FnMut(&CommandEnd<'_>)| {
-        let Some(call) = call.take() else { return };
+        if std::mem::replace(&mut made, true) {
+            return;
+        }
         let mut way = Way::default();
         let started = Moment::now();
-        let (made, mut times) = times::watch(|| call(&mut way));
+        let ((), mut times) = times::watch(|| call(&mut way));
         let duration = started.elapsed();
         times.wait = duration.saturating_sub(times.busy());
         let end = CommandEnd {
             name: &name,
             commands: sent.commands,
             node: way.node.as_deref(),
-            error: error(&made),
+            error: error(),
             tries: way.tries,
             duration,
             times,
@@ -61,13 +86,11 @@ pub(crate) fn watched<T>(
             tell_of_slow(counters, &end);
         }
         tell(&end);
-        result = Some(made);
     };
     let told = (settings.command_hook.as_ref()).is_some_and(|hook| hook.around(&start, &mut run));
     if !told {
         run(&mut |_| {});
     }
-    result.expect("the call was made, by the hook or here")
 }
 
 #[cold]

@@ -1,6 +1,5 @@
 //! Who holds connections of a pool as leases, and since when.
 
-use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -11,10 +10,11 @@ use crate::fork::lock;
 struct Book {
     next: u64,
     /// By the numbers that they were given, and so the oldest first.
-    taken: BTreeMap<u64, Taken>,
+    taken: Vec<Taken>,
 }
 
 struct Taken {
+    number: u64,
     since: Moment,
     reported: bool,
 }
@@ -30,27 +30,31 @@ impl Leases {
         let mut book = lock(&self.book);
         let number = book.next;
         book.next += 1;
-        let since = Moment::now();
-        let reported = false;
-        book.taken.insert(number, Taken { since, reported });
+        book.taken.push(Taken {
+            number,
+            since: Moment::now(),
+            reported: false,
+        });
         number
     }
 
     pub(crate) fn end(&self, number: u64) {
-        lock(&self.book).taken.remove(&number);
+        let taken = &mut lock(&self.book).taken;
+        if let Ok(at) = taken.binary_search_by_key(&number, |one| one.number) {
+            taken.remove(at);
+        }
     }
 
     /// For how long the oldest one has been held.
     pub(crate) fn oldest(&self) -> Option<Duration> {
         let book = lock(&self.book);
-        let (_, first) = book.taken.first_key_value()?;
-        Some(first.since.elapsed())
+        Some(book.taken.first()?.since.elapsed())
     }
 
     /// The ages of those held for at least `limit`. Each is told once.
     pub(crate) fn overdue(&self, limit: Duration) -> Vec<Duration> {
         let mut book = lock(&self.book);
-        let late = book.taken.values_mut().filter(|taken| !taken.reported);
+        let late = book.taken.iter_mut().filter(|taken| !taken.reported);
         let mut ages = Vec::new();
         for taken in late {
             let age = taken.since.elapsed();

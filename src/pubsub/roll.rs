@@ -1,7 +1,7 @@
 //! What one subscriber listens to, and at which node. Where nodes take over from one another, the subscriptions follow:
 //! a thread moves them, and ends when all are where they belong.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub(super) struct Roll {
 
 #[derive(Default)]
 pub(super) struct Names {
-    pub(super) all: BTreeMap<Name, Held>,
+    pub(super) all: HashMap<Name, Held>,
     /// It has been polled.
     pub(super) polled: bool,
     /// The topology tells of changes.

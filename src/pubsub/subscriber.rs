@@ -1,6 +1,6 @@
 //! The subscriber: what a program adds channels to, and receives events from.
 
-use std::collections::btree_map::Entry;
+use std::collections::hash_map::Entry;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -37,14 +37,15 @@ pub(super) fn find(
     let whom = whom(seeds, known);
     let mut failures = Vec::new();
     let mut doubtful = None;
-    let found = inquire(
-        |endpoint, lifeline| fleet.dialer(endpoint, lifeline),
+    let mut found = None;
+    inquire(
+        &|endpoint, lifeline| fleet.dialer(endpoint, lifeline),
         &whom,
         &question,
         PAUSE,
         lifeline,
         deadline,
-        |answer, deadline| {
+        &mut |answer, deadline| {
             let read = answer.reply.and_then(|reply| {
                 Draft::read(&reply, &answer.by.address).map(|draft| (draft, reply))
             });
@@ -54,7 +55,10 @@ pub(super) fn find(
                     *deadline = deadline.within(DOUBT);
                     ControlFlow::Continue(())
                 }
-                Ok((draft, _)) => ControlFlow::Break((draft, answer.by.address.to_string())),
+                Ok((draft, _)) => {
+                    found = Some((draft, answer.by.address.to_string()));
+                    ControlFlow::Break(())
+                }
                 Err(error) => {
                     failures.push(error);
                     ControlFlow::Continue(())

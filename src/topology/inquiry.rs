@@ -32,21 +32,20 @@ const MOMENT: Duration = Duration::from_secs(1);
 /// Asks them in their order, the next one after each `pause` or as soon as one has failed, and shows each answer to
 /// `judge` as it comes, until that has heard enough. Whoever has not answered by then, or by the deadline, is let go.
 /// `dialer` makes what opens a connection to one of them.
-pub(crate) fn inquire<T>(
-    dialer: impl Fn(Endpoint, &Arc<Lifeline>) -> Dialer,
+pub(crate) fn inquire(
+    dialer: &dyn Fn(Endpoint, &Arc<Lifeline>) -> Dialer,
     whom: &[Endpoint],
     question: &Question,
     pause: Duration,
     lifeline: &Arc<Lifeline>,
     mut deadline: Deadline,
-    mut judge: impl FnMut(Answer<'_>, &mut Deadline) -> ControlFlow<T>,
-) -> Option<T> {
+    judge: &mut dyn FnMut(Answer<'_>, &mut Deadline) -> ControlFlow<()>,
+) {
     let (answers, inbox) = unbounded();
     let mut workers = Vec::new();
     let mut next = whom.iter().enumerate();
     let (mut under_way, mut left) = (0, whom.len());
     let mut ask_at = Moment::now();
-    let mut verdict = None;
     while left + under_way > 0 {
         if left > 0 && (under_way == 0 || Moment::now() >= ask_at) {
             let (i, endpoint) = next.next().expect("as many as are left");
@@ -83,8 +82,7 @@ pub(crate) fn inquire<T>(
                     ask_at = Moment::now();
                 }
                 let by = &whom[i];
-                if let ControlFlow::Break(found) = judge(Answer { by, reply }, &mut deadline) {
-                    verdict = Some(found);
+                if judge(Answer { by, reply }, &mut deadline).is_break() {
                     break;
                 }
             }
@@ -97,7 +95,6 @@ pub(crate) fn inquire<T>(
     for worker in workers {
         worker.join(end);
     }
-    verdict
 }
 
 fn ask(dialer: &Dialer, question: &Question, deadline: Deadline) -> Result<Reply> {

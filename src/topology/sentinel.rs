@@ -60,13 +60,13 @@ pub(super) fn find(
     let (mut words, mut failures): (Vec<Word>, Vec<Error>) = Default::default();
     heard.clear();
     inquire(
-        |endpoint, lifeline| fleet.sentinel_dialer(endpoint, lifeline),
+        &|endpoint, lifeline| fleet.sentinel_dialer(endpoint, lifeline),
         all,
         &question,
         Duration::ZERO,
         &lifelines(),
         deadline,
-        |answer, deadline| {
+        &mut |answer, deadline| {
             let by = answer.by.address.to_string();
             let read = answer
                 .reply
@@ -80,13 +80,15 @@ pub(super) fn find(
             });
             match read {
                 Ok(word) => {
-                    words.push(word);
+                    // The latest first; of two that know as much, the first that answered.
+                    let later = words.iter().take_while(|other| other.epoch >= word.epoch);
+                    words.insert(later.count(), word);
                     *deadline = deadline.within(GRACE);
                 }
                 Err(error) => failures.push(error),
             }
             // All of them are heard: the one that knows the latest may be in the minority still.
-            ControlFlow::<()>::Continue(())
+            ControlFlow::Continue(())
         },
     );
     if words.is_empty() {
@@ -98,7 +100,6 @@ pub(super) fn find(
             failures,
         ));
     }
-    words.sort_by_key(|word| -word.epoch);
     choose(fleet, watchmen, words, lifelines, deadline)
 }
 
@@ -225,15 +226,16 @@ fn is_primary(
     };
     let whom = std::slice::from_ref(endpoint);
     let name: Arc<str> = endpoint.address.to_string().into();
-    let verdict = inquire(
-        |endpoint, lifeline| fleet.dialer(endpoint, lifeline),
+    let mut verdict = None;
+    inquire(
+        &|endpoint, lifeline| fleet.dialer(endpoint, lifeline),
         whom,
         &question,
         Duration::ZERO,
         lifeline,
         deadline,
-        |answer, _| {
-            ControlFlow::Break(answer.reply.and_then(|reply| {
+        &mut |answer, _| {
+            verdict = Some(answer.reply.and_then(|reply| {
                 let answers = reply.children(reply.root());
                 let role = answers
                     .first()
@@ -245,7 +247,8 @@ fn is_primary(
                         format!("its role is '{}'", String::from_utf8_lossy(other)),
                     )),
                 }
-            }))
+            }));
+            ControlFlow::Break(())
         },
     );
     let late = || Error::new(ErrorKind::Timeout, "it did not say its role in time");

