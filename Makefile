@@ -3,7 +3,7 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 # The pkg-config file needs the whole path, also after `make install PREFIX=here`.
-override PREFIX := $(abspath $(PREFIX))
+override PREFIX := $(shell realpath -ms -- '$(PREFIX)')
 INCLUDEDIR ?= $(PREFIX)/include
 LIBDIR ?= $(PREFIX)/lib
 CARGO ?= cargo
@@ -76,9 +76,9 @@ install: lib ## install libraries, headers, pkg-config and CMake files (PREFIX=,
 	$(FILL) include/redkeepConfigVersion.cmake.in > '$(DESTDIR)$(LIBDIR)/cmake/redkeep/redkeepConfigVersion.cmake'
 
 uninstall: ## remove what `make install` put there (PREFIX=, DESTDIR=)
-	rm -f '$(DESTDIR)$(LIBDIR)'/libredkeep.so* '$(DESTDIR)$(LIBDIR)/libredkeep.a'
+	rm -f $(foreach name,so.$(VERSION) so.$(MAJOR) so a,'$(DESTDIR)$(LIBDIR)/libredkeep.$(name)')
 	rm -f '$(DESTDIR)$(LIBDIR)/pkgconfig/redkeep.pc' '$(DESTDIR)$(LIBDIR)/cmake/redkeep'/redkeepConfig*.cmake
-	-rmdir '$(DESTDIR)$(LIBDIR)/cmake/redkeep'
+	if [ -d '$(DESTDIR)$(LIBDIR)/cmake/redkeep' ]; then rmdir '$(DESTDIR)$(LIBDIR)/cmake/redkeep'; fi
 	rm -f $(patsubst include/%,'$(DESTDIR)$(INCLUDEDIR)/%',$(wildcard include/*.h include/*.hpp))
 
 deb: ## build the Debian packages libredkeep0 and libredkeep-dev, in target/deb (MAINTAINER=)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# What users and distributions install: the Debian packages, the crate, what `cargo cinstall` makes, and the library
-# without TLS or without C. Ends at the first failure.
+# What users and distributions install: what `make install` puts where, the Debian packages, the crate, what `cargo
+# cinstall` makes, and the library without TLS, without C, and for musl. Ends at the first failure.
+# With names (installed, debian, features, without_tls, without_c, musl, crate, cinstall), only those.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -33,6 +34,33 @@ at_most() {
     [ "$size" -le "$1" ]
 }
 
+# Into a folder whose name has a space, behind a DESTDIR that has one too.
+installed() {
+    local root="$build/a root" prefix="$build/a place" version
+    version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+    try "make install" make --no-print-directory install "PREFIX=$prefix" "DESTDIR=$root"
+    try "its files are made for where they will be" fails grep -rqF "$root" "$root$prefix/lib/pkgconfig" \
+        "$root$prefix/lib/cmake"
+    mv "$root$prefix" "$prefix"
+    try "strangers find it" tests/c/strangers.sh "$prefix" "$build/strangers"
+    # There is one number.
+    try "pkg-config's version" test "$version" = \
+        "$(PKG_CONFIG_PATH=$prefix/lib/pkgconfig pkg-config --modversion redkeep)"
+    try "CMake's version" grep -qx "set(PACKAGE_VERSION \"$version\")" \
+        "$prefix/lib/cmake/redkeep/redkeepConfigVersion.cmake"
+    try "the header's version" grep -qx "#define RK_VERSION_STRING \"$version\"" "$prefix/include/redkeep.h"
+    try "the Python module's version" grep -qx "__version__ = \"$version\"" examples-c/python/redkeep.py
+    try "the version in CHANGELOG.md" grep -q "^## ${version//./\\.}\( \|$\)" <(grep -m 1 '^## ' CHANGELOG.md)
+    try "soname" grep -qF "[libredkeep.so.${version%%.*}]" <(readelf -d "$prefix/lib/libredkeep.so.$version")
+
+    # Only what is its own goes.
+    touch "$prefix/lib/libredkeep.so.99" "$prefix/lib/pkgconfig/other.pc"
+    try "make uninstall" make --no-print-directory uninstall "PREFIX=$prefix" DESTDIR=
+    try "it leaves nothing behind, and what others put there" test "$(printf '%s\n' "$prefix/lib/libredkeep.so.99" \
+        "$prefix/lib/pkgconfig/other.pc")" = "$(find "$prefix" ! -type d | sort)"
+    try "make uninstall, of what is not there" make --no-print-directory uninstall "PREFIX=$prefix" DESTDIR=
+}
+
 debian() {
     local root=$build/debian triplet
     triplet=$(dpkg-architecture -qDEB_HOST_MULTIARCH)
@@ -49,6 +77,15 @@ debian() {
     try "strangers find what is in them" tests/c/strangers.sh "$root/usr" "$build/strangers" "$root/usr/lib/$triplet"
 }
 
+# Each feature alone, all of them and none.
+features() {
+    local features
+    for features in --no-default-features "--no-default-features --features capi" "--no-default-features --features tls"; do
+        # shellcheck disable=SC2086 # the options are several words
+        try "clippy $features" "$cargo" clippy --all-targets --target-dir "$build/features" $features -- -D warnings
+    done
+}
+
 # Warnings about what is in the crate; those of cargo's own configuration are none of ours.
 crate() {
     try "cargo package" "$cargo" package --allow-dirty --target-dir "$build/target"
@@ -56,11 +93,9 @@ crate() {
 }
 
 without_tls() {
-    # For who wants it small: built for size throughout.
-    try "the library without TLS" make --no-print-directory lib SHIP="$PWD/target/plain" \
-        CARGOFLAGS='--no-default-features --features capi --config profile.release.opt-level=\"s\"'
-    # 2,000,000 are wanted, and 2,127,360 are what it came to when this was written: it may not grow meanwhile.
-    try "stripped, it has at most 2,200,000 bytes" at_most 2200000 target/plain/release/libredkeep.so
+    try "the library without TLS" make --no-print-directory lib SMALL=1 SHIP=target/plain
+    # 2 MiB were agreed on; 2,015,240 is what it came to when this was written.
+    try "stripped, it has at most 2,020,000 bytes" at_most 2020000 target/plain/release/libredkeep.so
     try "its tests" "$cargo" test --no-default-features --features capi --test without_tls
 }
 
@@ -70,6 +105,24 @@ without_c() {
     try "it warns of nothing" fails grep -q '^warning' "$build/output"
     try "nothing is exported" fails grep ' rk_' <(nm -D --defined-only "$library")
     try "its tests" "$cargo" test --no-default-features --target-dir "$build/none" --test commands --test without_tls
+}
+
+# No call of ours that only glibc has: what the library calls is looked up in musl. Left aside are the compiler's own
+# symbols, and those that Rust's standard library asks for on glibc alone or does without.
+musl() {
+    local libc
+    libc=/lib/ld-musl-$(uname -m).so.1
+    if [ ! -e "$libc" ]; then
+        echo "left out: musl, which is not installed (package musl)"
+        return
+    fi
+    nm -D --undefined-only target/plain/release/libredkeep.so | awk '{ sub(/(64)?(@.*)?$/, "", $NF); print $NF }' |
+        grep -vE '^(_Unwind_.*|_ITM_.*|__gmon_start__|__cxa_(finalize|thread_atexit_impl)|__register_atfork)$' |
+        grep -vE '^(__res_init|gnu_get_libc_version|pidfd_.*|posix_spawn_file_actions_addchdir(_np)?|statx)$' |
+        sort -u >"$build/called"
+    nm -D --defined-only "$libc" | awk '{ print $NF }' | sort -u >"$build/musl"
+    try "it calls what musl has, such as poll" grep -qx poll "$build/called"
+    try "and nothing else" diff /dev/null <(comm -23 "$build/called" "$build/musl")
 }
 
 # Its installation takes many minutes, so only where it is there.
@@ -89,9 +142,6 @@ cinstall() {
     try "what it installed runs" env LD_LIBRARY_PATH="$prefix/lib" "$build/by-cargo-c/c-shared"
 }
 
-debian
-without_tls
-without_c
-crate
-cinstall
+[ $# -gt 0 ] || set -- installed debian features without_tls without_c musl crate cinstall
+for part in "$@"; do "$part"; done
 echo "$passed passed, 0 failed"
