@@ -61,6 +61,7 @@ struct Package {
     version: String,
     licence: String,
     source: String,
+    rust: String,
 }
 
 /// Every package that is built into the library, or runs while it is built; and the names of the direct ones.
@@ -106,6 +107,7 @@ fn shipped() -> (Vec<Package>, BTreeSet<String>) {
             version: text(&it["version"]),
             licence: text(&it["license"]),
             source: text(&it["source"]),
+            rust: text(&it["rust_version"]),
         }
     };
     let names = direct.iter().map(|id| package(id).name).collect();
@@ -144,6 +146,7 @@ fn licences_and_sources_are_as_allowed() {
         version,
         licence,
         source,
+        ..
     } in &packages
     {
         assert!(is_allowed(licence), "{name} {version}: {licence:?}");
@@ -151,6 +154,39 @@ fn licences_and_sources_are_as_allowed() {
             source.starts_with("registry+"),
             "{name} {version}: {source:?}"
         );
+    }
+}
+
+/// 1.88.0 is 1.88, and who says nothing asks for nothing.
+fn release(text: &str) -> (u32, u32) {
+    let mut parts = text.split('.').map(|part| {
+        part.parse()
+            .unwrap_or_else(|_| panic!("{text:?} is no version"))
+    });
+    match text {
+        "" => (0, 0),
+        _ => (parts.next().unwrap(), parts.next().unwrap_or(0)),
+    }
+}
+
+#[test]
+fn the_rust_that_is_asked_for_is_the_highest_that_any_of_them_asks_for() {
+    let (packages, _) = shipped();
+    let asks_most = packages.iter().max_by_key(|package| release(&package.rust));
+    let asks_most = asks_most.expect("packages");
+    let ours = env!("CARGO_PKG_RUST_VERSION");
+    let (name, theirs) = (&asks_most.name, &asks_most.rust);
+    assert_eq!(release(ours), release(theirs), "{name} asks for {theirs}");
+    for (page, said) in [
+        ("README.md", format!("Rust {ours} or later")),
+        (
+            "CONTRIBUTING.md",
+            format!("MSRV are in `Cargo.toml` ({ours})"),
+        ),
+    ] {
+        let path = format!("{}/{page}", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(path).expect(page);
+        assert!(text.contains(&said), "{page} does not say {said:?}");
     }
 }
 
