@@ -10,8 +10,8 @@ use std::time::Duration;
 use redkeep::{ChannelOptions, CommandTimes, Config, ErrorKind, Manager, Message, Outcome};
 use serde_json::Value;
 use support::{
-    CANARY_KEY, CANARY_VALUE, Fault, PATIENCE, Proxy, Sentinels, Server, Way, collect_logs, logged,
-    wait_until,
+    CANARY_KEY, CANARY_VALUE, Fault, PATIENCE, Proxy, Sentinels, Server, Way, collect_logs,
+    is_alone, logged, myself, wait_until,
 };
 
 const SCHEMA: &str = include_str!("../src/stats/schema.md");
@@ -487,6 +487,29 @@ fn what_goes_wrong_again_and_again_does_not_fill_the_log() {
         (1..=20).contains(&count),
         "{count}: ten in ten seconds at most"
     );
+}
+
+#[test]
+fn errors_that_nobody_sees_do_not_fill_the_log() {
+    const NAME: &str = "errors_that_nobody_sees_do_not_fill_the_log";
+    if !is_alone() {
+        let status = myself(NAME).env("REDIS_URL", "nonsense://").status();
+        assert!(status.unwrap().success());
+        return;
+    }
+    collect_logs();
+    let server = Server::start();
+    let keep = with(&server.url(), |config| config);
+    keep.close(PATIENCE).unwrap();
+    // One that was closed, and one that could not be opened.
+    for (keep, why) in [(&keep, "closed"), (Manager::global(), "environment")] {
+        for _ in 0..100 {
+            assert_eq!(keep.lenient().get::<i64>("key"), None);
+        }
+        let lines = logged();
+        let count = lines.lines().filter(|line| line.contains(why)).count();
+        assert!((1..=20).contains(&count), "{count}: {lines}");
+    }
 }
 
 type Told = (

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use redis::{FromRedisValue, ToRedisArgs};
 
-use crate::clock::Deadline;
+use crate::clock::{Deadline, tell};
 use crate::dispatch::{self, Answers, Class, Dispatch, Reading, Request};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::fork;
@@ -247,13 +247,14 @@ impl Client {
 
     /// Counts an error that the caller does not see, and says in the log what was done, at most once in ten seconds.
     pub(crate) fn swallow(&self, what: &str, error: &Error) {
-        let loud = match self.dispatch_if_made() {
-            Some(dispatch) => dispatch.counters.swallow(),
+        match self.dispatch_if_made() {
+            Some(dispatch) if dispatch.counters.swallow() => {
+                log::warn!(target: "redkeep", "{what}: {error}");
+            }
+            Some(_) => {}
             // Switched off on purpose is no news.
-            None => error.kind() != ErrorKind::Disabled,
-        };
-        if loud {
-            log::warn!(target: "redkeep", "{what}: {error}");
+            None if error.kind() == ErrorKind::Disabled => {}
+            None => tell!(warn, "{what}: {error}"),
         }
     }
 

@@ -239,10 +239,11 @@ impl Shared {
             let failure = found.and_then(|map| self.publish(map)).err();
             let troubled = failure.is_some() || self.a_primary_is_down();
             trouble = if troubled { trouble + 1 } else { 0 };
-            let mut book = self.book();
+            // Whoever listens to the log is called without a lock.
             if let Some(error) = &failure {
                 log::debug!(target: "redkeep", "no news of the nodes: {error}");
             }
+            let mut book = self.book();
             if !heard.is_empty() {
                 book.heard = heard;
             }

@@ -58,6 +58,7 @@ impl Crew {
             return Ok(jobs.clone());
         }
         let (jobs, inbox) = unbounded();
+        let mut fewer = None;
         for number in 1..=self.size {
             let (inbox, closing) = (inbox.clone(), self.closing.clone());
             let work = move || work(&inbox, &closing);
@@ -66,12 +67,17 @@ impl Crew {
                 // Fewer than wished for do as well; none does not.
                 Err(error) if number == 1 => return Err(error),
                 Err(error) => {
-                    log::warn!(target: "redkeep", "{} of {} workers: {error}", number - 1, self.size);
+                    fewer = Some((number - 1, error));
                     break;
                 }
             }
         }
         state.jobs = Some(jobs.clone());
+        drop(state);
+        // Whoever listens to the log is called without a lock.
+        if let Some((count, error)) = fewer {
+            log::warn!(target: "redkeep", "{count} of {} workers: {error}", self.size);
+        }
         Ok(jobs)
     }
 

@@ -331,3 +331,18 @@ impl Rounds {
 fn ask_again_by(planned: &mut Option<Moment>, at: Moment) {
     *planned = Some(planned.map_or(at, |other| other.min(at)));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sooner_of_two_times_is_when_it_is_asked_again() {
+        let now = Moment::now();
+        let mut planned = None;
+        for (seconds, by) in [(10, 10), (1, 1), (10, 1)] {
+            ask_again_by(&mut planned, now + Duration::from_secs(seconds));
+            assert_eq!(planned, Some(now + Duration::from_secs(by)));
+        }
+    }
+}
