@@ -32,7 +32,7 @@ impl Courtesy {
         }
     }
 
-    /// Gives way once. False, and nothing was done, where that is too dear at present.
+    /// Gives way once. False where that is too dear at present, or just was.
     pub(crate) fn give_way(&self) -> bool {
         let before = self.start.elapsed();
         if !self.may(before) {
@@ -40,8 +40,7 @@ impl Courtesy {
         }
         thread::yield_now();
         let after = self.start.elapsed();
-        self.took(after - before, after);
-        true
+        self.took(after - before, after)
     }
 
     fn may(&self, now: Duration) -> bool {
@@ -56,15 +55,18 @@ impl Courtesy {
         }
     }
 
-    fn took(&self, time: Duration, now: Duration) {
-        let again = match time > DEAR {
-            true => nanos(now).saturating_add(nanos(time).saturating_mul(REST)),
-            false => 0,
+    /// Whether that was cheap.
+    fn took(&self, time: Duration, now: Duration) -> bool {
+        let cheap = time <= DEAR;
+        let again = match cheap {
+            true => 0,
+            false => nanos(now).saturating_add(nanos(time).saturating_mul(REST)),
         };
         // Mostly it is 0 and stays so, and is not written by everybody all the time.
         if self.again.load(Ordering::Relaxed) != again {
             self.again.store(again, Ordering::Relaxed);
         }
+        cheap
     }
 }
 
@@ -84,7 +86,7 @@ mod tests {
     fn it_is_tried_by_one_now_and_then_where_it_is_dear_and_by_all_where_it_is_cheap() {
         let courtesy = Courtesy::new();
         assert!(courtesy.may(ms(1)) && courtesy.may(ms(1)));
-        courtesy.took(ms(3), ms(4));
+        assert!(!courtesy.took(ms(3), ms(4)));
         assert!(!courtesy.may(ms(5)) && !courtesy.may(ms(195)));
         // One tries, and it is as dear as before.
         assert!(courtesy.may(ms(197)));
@@ -93,7 +95,7 @@ mod tests {
         assert!(!courtesy.may(ms(389)));
         // Once more, and it is cheap.
         assert!(courtesy.may(ms(391)));
-        courtesy.took(Duration::from_micros(2), ms(391));
+        assert!(courtesy.took(Duration::from_micros(2), ms(391)));
         assert!(courtesy.may(ms(392)) && courtesy.may(ms(392)));
         // Who tried never came back.
         courtesy.took(ms(3), ms(400));
