@@ -578,6 +578,12 @@ fn readers_share_and_writers_do_not() {
 fn a_semaphore_lets_so_many_in() {
     let server = Home::start();
     let keep = server.open();
+    let take = || keep.semaphore("few", 3).try_acquire().unwrap();
+    let all: Vec<_> = (0..3).map(|_| take().expect("a free place")).collect();
+    assert!(take().is_none());
+    for held in all {
+        assert!(held.release().unwrap());
+    }
     let inside = AtomicUsize::new(0);
     let most = AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -599,7 +605,8 @@ fn a_semaphore_lets_so_many_in() {
             });
         }
     });
-    assert_eq!(most.load(Ordering::SeqCst), 3);
+    // On a busy machine they may never be three at the same time.
+    assert!(most.load(Ordering::SeqCst) <= 3);
     let error = keep.semaphore("few", 0).try_acquire().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Argument);
 }
