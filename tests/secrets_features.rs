@@ -156,6 +156,8 @@ fn commands(keep: &Manager) -> Vec<String> {
         }
     }
     names.retain(|name| !UNFIT.contains(&name.as_str()));
+    // What one command leaves decides what the next one says, and each server tells them in an order of its own.
+    names.sort();
     names
 }
 

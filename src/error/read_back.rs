@@ -8,6 +8,7 @@ const READ_BACK: &[(&str, &str)] = &[
         "ERR Unknown subcommand or wrong number of arguments for '",
         "'",
     ),
+    ("ERR Unknown PFDEBUG subcommand '", "'"),
     ("ERR Unknown option or number of arguments for ", ""),
     ("ERR Unknown option given: ", ""),
     ("ERR Unknown argument ", ""),
@@ -70,6 +71,10 @@ mod tests {
             (
                 "ERR Unsupported option secret",
                 "ERR Unsupported option ...",
+            ),
+            (
+                "ERR Unknown PFDEBUG subcommand 'secret'",
+                "ERR Unknown PFDEBUG subcommand '...'",
             ),
             ("ERR Unsupported option ", "ERR Unsupported option ..."),
             (
