@@ -5,11 +5,10 @@ mod histogram;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::clock::{Limit, Moment};
+use crate::clock::Limit;
 use crate::error::{Error, ErrorKind};
 use crate::fork::lock;
 
@@ -53,7 +52,8 @@ pub(crate) struct Counters {
     pub(crate) lock_timeouts: Counter,
     /// Errors that the caller did not see: the lenient view's, and those of features that go on without Redis.
     pub(crate) swallowed: Counter,
-    told: Mutex<Option<Moment>>,
+    /// What is said of them: a manager that has much to say takes no other's words.
+    pub(crate) told: Limit,
 }
 
 /// Something that counts for itself. It answers from what it knows, and asks no server.
@@ -79,25 +79,11 @@ impl Reporters {
     }
 }
 
-/// At most one line in the log within this time about errors that the caller does not see.
-const LOG_PAUSE: Duration = Duration::from_secs(10);
-
 impl Counters {
     pub(crate) fn failed(&self, error: &Error) {
         self.errors.add();
         if matches!(error.kind(), ErrorKind::Timeout | ErrorKind::PoolTimeout) {
             self.timeouts.add();
         }
-    }
-
-    /// Counts an error that a neutral value stands for; true if it should be told in the log.
-    pub(crate) fn swallow(&self) -> bool {
-        self.swallowed.add();
-        let mut told = lock(&self.told);
-        let loud = told.is_none_or(|last| last.elapsed() >= LOG_PAUSE);
-        if loud {
-            *told = Some(Moment::now());
-        }
-        loud
     }
 }

@@ -8,7 +8,7 @@ use crate::client::{Client, SetOptions};
 use crate::error::Result;
 
 /// The commands of a [`Client`] that never fail: on an error they answer as if there were nothing (none, false, 0;
-/// -2 for `ttl`), log the reason (at most once in ten seconds) and count it.
+/// -2 for `ttl`), log the reason (in ten lines within ten seconds at most) and count it.
 ///
 /// ```
 /// let keep = redkeep::Manager::open("redis://localhost:1")?;   // nobody listens there

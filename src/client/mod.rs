@@ -245,13 +245,15 @@ impl Client {
         Pipeline::on(Road::Shared(self.clone()))
     }
 
-    /// Counts an error that the caller does not see, and says in the log what was done, at most once in ten seconds.
+    /// Counts an error that the caller does not see, and says in the log what was done.
     pub(crate) fn swallow(&self, what: &str, error: &Error) {
         match self.dispatch_if_made() {
-            Some(dispatch) if dispatch.counters.swallow() => {
-                log::warn!(target: "redkeep", "{what}: {error}");
+            Some(dispatch) => {
+                dispatch.counters.swallowed.add();
+                if let Some(others) = dispatch.counters.told.may() {
+                    log::warn!(target: "redkeep", "{what}: {error}{others}");
+                }
             }
-            Some(_) => {}
             // Switched off on purpose is no news.
             None if error.kind() == ErrorKind::Disabled => {}
             None => tell!(warn, "{what}: {error}"),
