@@ -1,6 +1,5 @@
 //! Calls that somebody watches: a command hook, or whoever wants to know of slow ones. No other call comes here.
 
-use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,27 +34,20 @@ pub(crate) fn watched<T>(
     call: impl FnOnce(&mut Way) -> T,
     error: impl Fn(&T) -> Option<&Error>,
 ) -> T {
-    let result = OnceCell::new();
-    let mut call = Some(call);
-    let mut once = |way: &mut Way| {
-        if let Some(call) = call.take() {
-            let _ = result.set(call(way));
-        }
-    };
-    watch(settings, counters, sent, &mut once, &|| {
-        result.get().and_then(&error)
+    let (mut call, mut result) = (Some(call), None);
+    watch(settings, counters, sent, &mut |way| {
+        let call = call.take().expect("it is made once");
+        error(result.insert(call(way))).cloned()
     });
-    let made = result.into_inner();
-    made.expect("the call was made, by the hook or here")
+    result.expect("the call was made, by the hook or here")
 }
 
-/// The same, whatever the result is. `error`: of the call, once it was made.
-fn watch<'a>(
+/// The same, whatever the result is: `call` returns what of it is an error.
+fn watch(
     settings: &Settings,
     counters: &Counters,
     sent: Sent<'_>,
-    call: &mut dyn FnMut(&mut Way),
-    error: &dyn Fn() -> Option<&'a Error>,
+    call: &mut dyn FnMut(&mut Way) -> Option<Error>,
 ) {
     let name = name(&sent);
     let start = CommandStart {
@@ -69,14 +61,14 @@ fn watch<'a>(
         }
         let mut way = Way::default();
         let started = Moment::now();
-        let ((), mut times) = times::watch(|| call(&mut way));
+        let (error, mut times) = times::watch(|| call(&mut way));
         let duration = started.elapsed();
         times.wait = duration.saturating_sub(times.busy());
         let end = CommandEnd {
             name: &name,
             commands: sent.commands,
             node: way.node.as_deref(),
-            error: error(),
+            error: error.as_ref(),
             tries: way.tries,
             duration,
             times,
