@@ -6,7 +6,9 @@ mod crew;
 mod latch;
 mod strand;
 
+use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 
 use crate::clock::Deadline;
@@ -63,4 +65,19 @@ impl Worker {
         // The panic of a thread has been reported by the panic hook; what counts here is that it is gone.
         self.ended.wait(deadline) && handle.join().map_or(true, |()| true)
     }
+}
+
+/// A number of this thread's own, whoever started it: by it, threads divide themselves among things of which there are
+/// several.
+pub(crate) fn number() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static MINE: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+    let mine = MINE.try_with(Cell::get).ok().flatten();
+    mine.unwrap_or_else(|| {
+        let mine = NEXT.fetch_add(1, Ordering::Relaxed);
+        let _ = MINE.try_with(|place| place.set(Some(mine)));
+        mine
+    })
 }

@@ -1,11 +1,11 @@
 //! What a near cache counts.
 
-use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 
 use crate::stats::{Alike, Counter, Exposition, labels};
+use crate::worker;
 
 const STRIPES: usize = 16;
 
@@ -24,23 +24,10 @@ pub(super) struct Tally {
     pub(super) emptied: Counter,
 }
 
-fn mine() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static MINE: Cell<usize> = const { Cell::new(usize::MAX) };
-    }
-    MINE.with(|mine| {
-        if mine.get() == usize::MAX {
-            mine.set(NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES);
-        }
-        mine.get()
-    })
-}
-
 impl Tally {
     #[inline]
     pub(super) fn count(&self, hit: bool) {
-        let stripe = &self.stripes[mine()];
+        let stripe = &self.stripes[worker::number() % STRIPES];
         match hit {
             true => stripe.hits.fetch_add(1, Ordering::Relaxed),
             false => stripe.misses.fetch_add(1, Ordering::Relaxed),

@@ -4,7 +4,6 @@
 //! to spare: nobody waits for anybody. Else a seat on a line: many commands in one write cost a fraction of as many
 //! writes. Where the lines are stuck, whatever the pool can do.
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,6 +15,7 @@ use crate::node::line::{Entered, Line};
 use crate::node::pool::{PoolCounters, Slot};
 use crate::stats::Counter;
 use crate::transport::Reply;
+use crate::worker;
 
 /// A request of more bytes goes by the pool: others would wait while it is written.
 const LARGE: usize = 64 << 10;
@@ -201,7 +201,7 @@ impl Lines {
 
     /// The line at which this thread waits, or another one: threads divide themselves among them.
     fn mine(&self, turn: usize) -> &SharedLine {
-        &self.all[(number() + turn) % self.all.len()]
+        &self.all[(worker::number() + turn) % self.all.len()]
     }
 
     /// Whether all lines but `one` have been busy for too long.
@@ -270,20 +270,6 @@ impl Drop for Inside<'_> {
     fn drop(&mut self) {
         self.all.under_way.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// A number of this thread's own.
-fn number() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static MINE: Cell<Option<usize>> = const { Cell::new(None) };
-    }
-    let mine = MINE.try_with(Cell::get).ok().flatten();
-    mine.unwrap_or_else(|| {
-        let mine = NEXT.fetch_add(1, Ordering::Relaxed);
-        let _ = MINE.try_with(|place| place.set(Some(mine)));
-        mine
-    })
 }
 
 #[cfg(test)]
