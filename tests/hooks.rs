@@ -4,12 +4,15 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use redkeep::{ChannelOptions, Config, Fault, Manager, Message, Received, Script};
-use support::PATIENCE;
+use redkeep::{
+    ChannelOptions, CommandTimes, Config, ErrorKind, Fault, Manager, Message, Outcome, Received,
+    Script,
+};
+use support::{PATIENCE, Server};
 
 /// What is open, by number, and how often each command ended well and badly.
 #[derive(Clone, Default)]
@@ -53,24 +56,18 @@ impl Book {
         Manager::open_config(&change(config)).unwrap()
     }
 
+    /// How many of this name ended well, and how many badly.
+    fn counts(&self, name: &str) -> (u32, u32) {
+        let ended = self.ended.lock().unwrap();
+        ended.get(name).copied().unwrap_or_default()
+    }
+
     fn well(&self, name: &str) -> u32 {
-        self.ended
-            .lock()
-            .unwrap()
-            .get(name)
-            .copied()
-            .unwrap_or_default()
-            .0
+        self.counts(name).0
     }
 
     fn badly(&self, name: &str) -> u32 {
-        self.ended
-            .lock()
-            .unwrap()
-            .get(name)
-            .copied()
-            .unwrap_or_default()
-            .1
+        self.counts(name).1
     }
 
     #[track_caller]
@@ -78,6 +75,21 @@ impl Book {
         let open = self.open.lock().unwrap();
         assert!(open.is_empty(), "a before without its after: {open:?}");
     }
+}
+
+fn with(url: &str, change: impl FnOnce(Config) -> Config) -> Manager {
+    let config = Config::new().url(url).command_timeout(PATIENCE);
+    Manager::open_config(&change(config)).expect("a config of ours")
+}
+
+/// By a pipeline.
+fn get_and_increment(keep: &Manager) {
+    let mut pipe = keep.pipeline();
+    pipe.command(("GET", "key"))
+        .unwrap()
+        .command(("INCR", "key"))
+        .unwrap();
+    pipe.execute().unwrap();
 }
 
 #[test]
@@ -94,12 +106,7 @@ fn failures_pipelines_locks_streams_and_many_threads_are_told_in_pairs() {
     assert!(keep.command::<()>(("FLUSHALL", "no such word")).is_err());
     book.nothing_is_open();
 
-    let mut pipe = keep.pipeline();
-    pipe.command(("GET", "key"))
-        .unwrap()
-        .command(("INCR", "key"))
-        .unwrap();
-    pipe.execute().unwrap();
+    get_and_increment(&keep);
     assert!(
         keep.transaction::<()>("key", |tx| tx.read::<i64>(("INCR", "key")).map(drop))
             .is_err()
@@ -200,4 +207,125 @@ fn on_a_cluster_what_is_taken_apart_is_told_in_pairs_too() {
     book.nothing_is_open();
     // What is taken apart goes as pipelines do.
     assert_eq!((book.well("PIPELINE"), book.badly("PIPELINE")), (3, 0));
+}
+
+type Told = (
+    String,
+    usize,
+    Option<String>,
+    Option<ErrorKind>,
+    u32,
+    Duration,
+    CommandTimes,
+    String,
+);
+
+#[test]
+fn a_hook_is_told_of_every_command_before_and_after() {
+    let server = Server::start();
+    let all: Arc<Mutex<Vec<Told>>> = Arc::default();
+    let keeper: Arc<OnceLock<Manager>> = Arc::default();
+    let (told, inside) = (all.clone(), keeper.clone());
+    let keep = with(&server.url(), |config| {
+        config.command_hook(
+            |start| (start.name.to_owned(), thread::current().id()),
+            move |(name, thread), end| {
+                assert_eq!(thread, thread::current().id());
+                let node = end.node.map(str::to_owned);
+                let error = end.error.map(|error| error.kind());
+                let one = (
+                    end.name.to_owned(),
+                    end.commands,
+                    node,
+                    error,
+                    end.tries,
+                    end.duration,
+                    end.times,
+                    name,
+                );
+                told.lock().unwrap().push(one);
+                // What a hook calls is not told, or this would never end.
+                if let Some(keep) = inside.get() {
+                    keep.set("of the hook", 1).unwrap();
+                }
+            },
+        )
+    });
+    keeper.set(keep.clone()).unwrap();
+    keep.set("key", "word").unwrap();
+    assert!(keep.incr("key", 1).is_err());
+    get_and_increment(&keep);
+    keep.transaction("key", |tx| tx.command(("GET", "key")).map(drop))
+        .map(|_: (String,)| ())
+        .unwrap();
+    let mut lease = keep.client().dedicated().unwrap();
+    assert!(lease.command::<i64>(("INCRBY", "key", 1)).is_err());
+    drop(lease);
+    assert_eq!(keep.get::<i64>("of the hook").unwrap(), Some(1));
+
+    let all = std::mem::take(&mut *all.lock().unwrap());
+    let names: Vec<(&str, usize, bool)> = all
+        .iter()
+        .map(|one| (one.0.as_str(), one.1, one.3.is_some()))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            ("SET", 1, false),
+            ("INCRBY", 1, true),
+            ("PIPELINE", 2, false),
+            ("WATCH", 1, false),
+            ("MULTI", 3, false),
+            ("INCRBY", 1, true),
+            ("GET", 1, false),
+        ]
+    );
+    for (name, _, node, _, tries, duration, times, span) in &all {
+        assert_eq!(node.as_deref(), Some(server.address().as_str()), "{name}");
+        assert_eq!((*tries, span), (1, name));
+        let sum = times.wait + times.connect + times.write + times.server + times.read;
+        assert_eq!(sum, *duration, "{name}");
+        assert!(times.server > Duration::ZERO, "{name}");
+    }
+    assert_eq!(all[1].3, Some(ErrorKind::NotANumber));
+}
+
+#[test]
+fn a_hook_that_panics_harms_nobody_and_one_is_told_of_failures() {
+    let server = Server::start();
+    let after = Arc::new(Mutex::new(0));
+    let told = after.clone();
+    let keep = with(&server.url(), |config| {
+        config.command_hook(
+            |start| assert_ne!(start.name, "GET", "of the test"),
+            move |(), end| {
+                *told.lock().unwrap() += 1;
+                assert_ne!(end.name, "SET", "of the test");
+            },
+        )
+    });
+    keep.set("key", 1).unwrap();
+    assert_eq!(keep.get::<i64>("key").unwrap(), Some(1));
+    assert_eq!(
+        *after.lock().unwrap_or_else(|poison| poison.into_inner()),
+        1,
+        "after only what came before"
+    );
+    let nowhere = with("redis://127.0.0.1:1", |config| {
+        let told = after.clone();
+        config.command_hook(
+            |_| (),
+            move |(), end| {
+                let error = end.error.expect("nobody listens there");
+                assert_eq!(
+                    (error.kind(), error.outcome()),
+                    (ErrorKind::Connect, Outcome::NotSent)
+                );
+                *told.lock().unwrap_or_else(|poison| poison.into_inner()) += 10 * end.tries;
+            },
+        )
+    });
+    assert!(nowhere.set("key", 1).is_err());
+    let count = *after.lock().unwrap_or_else(|poison| poison.into_inner());
+    assert!(count >= 11, "{count}");
 }

@@ -3,11 +3,10 @@
 mod support;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use redkeep::{ChannelOptions, CommandTimes, Config, ErrorKind, Manager, Message, Outcome};
+use redkeep::{ChannelOptions, Config, ErrorKind, Manager, Message};
 use serde_json::Value;
 use support::{
     CANARY_KEY, CANARY_VALUE, Fault, PATIENCE, Proxy, Sentinels, Server, Way, collect_logs,
@@ -510,130 +509,4 @@ fn errors_that_nobody_sees_do_not_fill_the_log() {
         let count = lines.lines().filter(|line| line.contains(why)).count();
         assert!((1..=20).contains(&count), "{count}: {lines}");
     }
-}
-
-type Told = (
-    String,
-    usize,
-    Option<String>,
-    Option<ErrorKind>,
-    u32,
-    Duration,
-    CommandTimes,
-    String,
-);
-
-#[test]
-fn a_hook_is_told_of_every_command_before_and_after() {
-    let server = Server::start();
-    let all: Arc<Mutex<Vec<Told>>> = Arc::default();
-    let keeper: Arc<OnceLock<Manager>> = Arc::default();
-    let (told, inside) = (all.clone(), keeper.clone());
-    let keep = with(&server.url(), |config| {
-        config.command_hook(
-            |start| (start.name.to_owned(), thread::current().id()),
-            move |(name, thread), end| {
-                assert_eq!(thread, thread::current().id());
-                let node = end.node.map(str::to_owned);
-                let error = end.error.map(|error| error.kind());
-                let one = (
-                    end.name.to_owned(),
-                    end.commands,
-                    node,
-                    error,
-                    end.tries,
-                    end.duration,
-                    end.times,
-                    name,
-                );
-                told.lock().unwrap().push(one);
-                // What a hook calls is not told, or this would never end.
-                if let Some(keep) = inside.get() {
-                    keep.set("of the hook", 1).unwrap();
-                }
-            },
-        )
-    });
-    keeper.set(keep.clone()).unwrap();
-    keep.set("key", "word").unwrap();
-    assert!(keep.incr("key", 1).is_err());
-    let mut pipe = keep.pipeline();
-    pipe.command(("GET", "key"))
-        .unwrap()
-        .command(("INCR", "key"))
-        .unwrap();
-    pipe.execute().unwrap();
-    keep.transaction("key", |tx| tx.command(("GET", "key")).map(drop))
-        .map(|_: (String,)| ())
-        .unwrap();
-    let mut lease = keep.client().dedicated().unwrap();
-    assert!(lease.command::<i64>(("INCRBY", "key", 1)).is_err());
-    drop(lease);
-    assert_eq!(keep.get::<i64>("of the hook").unwrap(), Some(1));
-
-    let all = std::mem::take(&mut *all.lock().unwrap());
-    let names: Vec<(&str, usize, bool)> = all
-        .iter()
-        .map(|one| (one.0.as_str(), one.1, one.3.is_some()))
-        .collect();
-    assert_eq!(
-        names,
-        [
-            ("SET", 1, false),
-            ("INCRBY", 1, true),
-            ("PIPELINE", 2, false),
-            ("WATCH", 1, false),
-            ("MULTI", 3, false),
-            ("INCRBY", 1, true),
-            ("GET", 1, false),
-        ]
-    );
-    for (name, _, node, _, tries, duration, times, span) in &all {
-        assert_eq!(node.as_deref(), Some(server.address().as_str()), "{name}");
-        assert_eq!((*tries, span), (1, name));
-        let sum = times.wait + times.connect + times.write + times.server + times.read;
-        assert_eq!(sum, *duration, "{name}");
-        assert!(times.server > Duration::ZERO, "{name}");
-    }
-    assert_eq!(all[1].3, Some(ErrorKind::NotANumber));
-}
-
-#[test]
-fn a_hook_that_panics_harms_nobody_and_one_is_told_of_failures() {
-    let server = Server::start();
-    let after = Arc::new(Mutex::new(0));
-    let told = after.clone();
-    let keep = with(&server.url(), |config| {
-        config.command_hook(
-            |start| assert_ne!(start.name, "GET", "of the test"),
-            move |(), end| {
-                *told.lock().unwrap() += 1;
-                assert_ne!(end.name, "SET", "of the test");
-            },
-        )
-    });
-    keep.set("key", 1).unwrap();
-    assert_eq!(keep.get::<i64>("key").unwrap(), Some(1));
-    assert_eq!(
-        *after.lock().unwrap_or_else(|poison| poison.into_inner()),
-        1,
-        "after only what came before"
-    );
-    let nowhere = with("redis://127.0.0.1:1", |config| {
-        let told = after.clone();
-        config.command_hook(
-            |_| (),
-            move |(), end| {
-                let error = end.error.expect("nobody listens there");
-                assert_eq!(
-                    (error.kind(), error.outcome()),
-                    (ErrorKind::Connect, Outcome::NotSent)
-                );
-                *told.lock().unwrap_or_else(|poison| poison.into_inner()) += 10 * end.tries;
-            },
-        )
-    });
-    assert!(nowhere.set("key", 1).is_err());
-    let count = *after.lock().unwrap_or_else(|poison| poison.into_inner());
-    assert!(count >= 11, "{count}");
 }

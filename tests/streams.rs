@@ -69,6 +69,13 @@ fn pending(server: &Home, channel: &str, group: &str) -> i64 {
 struct Seen(Arc<Mutex<Vec<String>>>);
 
 impl Seen {
+    /// A consumer of `orders` that notes what it handles.
+    fn consumer(&self, keep: &Manager, listener: &str, options: ChannelOptions) -> Consumer {
+        keep.consumer(listener)
+            .register_channel("orders", options)
+            .register_handler("orders", self.handler())
+    }
+
     fn handler(&self) -> impl Fn(&Received) -> Result<(), String> + Send + Sync + 'static {
         let seen = self.clone();
         move |message: &Received| {
@@ -84,6 +91,13 @@ impl Seen {
     fn len(&self) -> usize {
         self.0.lock().unwrap().len()
     }
+}
+
+/// In the background, without a rest.
+fn begin(consumer: &Consumer) {
+    consumer
+        .start_with(Duration::ZERO, Duration::from_secs(1))
+        .unwrap();
 }
 
 fn numbers(n: usize) -> Vec<String> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::case::{BUSY, Baseline, Case, whole};
 use super::load::Load;
-use super::place::{Place, Shape};
+use super::place::{Place, Shape, on_each};
 use crate::support::{PATIENCE, Server, came_true, wait_until};
 
 const TIME: Duration = Duration::from_secs(5);
@@ -16,14 +16,7 @@ const THREADS: u64 = 8;
 #[test]
 fn idle_connections_that_the_server_closes_cost_no_error() {
     let name = "faults::closes::idle_connections_that_the_server_closes_cost_no_error";
-    let Some(case) = Case::alone(name) else {
-        return;
-    };
-    for shape in Shape::chosen(&case) {
-        close_all(&case, shape);
-        case.so_far();
-    }
-    case.end(BUSY);
+    on_each(name, BUSY, close_all);
 }
 
 fn close_all(case: &Case, shape: Shape) {

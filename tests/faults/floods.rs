@@ -5,7 +5,7 @@ use std::time::Duration;
 use redkeep::{ErrorKind, Outcome};
 
 use super::case::{BUSY, Baseline, Case, QUIET};
-use super::place::{Place, Shape};
+use super::place::{Place, Shape, on_each};
 use super::system::{count_sent, most_sent};
 use crate::support::{Fault, PATIENCE, Way, came_true, figure, wait_until};
 
@@ -19,14 +19,7 @@ const BIG: usize = 30 << 20;
 #[test]
 fn a_drip_ends_at_the_deadline_and_is_not_waited_for_again() {
     let name = "faults::floods::a_drip_ends_at_the_deadline_and_is_not_waited_for_again";
-    let Some(case) = Case::alone(name) else {
-        return;
-    };
-    for shape in Shape::chosen(&case) {
-        drip(&case, shape);
-        case.so_far();
-    }
-    case.end(QUIET);
+    on_each(name, QUIET, drip);
 }
 
 fn drip(case: &Case, shape: Shape) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use redkeep::{ErrorKind, Outcome};
 
 use super::case::{Baseline, Case, QUIET};
-use super::place::{Place, Shape};
+use super::place::{Place, Shape, on_each};
 use crate::support::{Fault, PATIENCE, Way, wait_until};
 
 const TIME: Duration = Duration::from_millis(200);
@@ -18,14 +18,7 @@ const LISTS: usize = 12;
 #[test]
 fn a_black_hole_takes_one_deadline_whatever_the_length_and_nothing_is_sent_twice() {
     let name = "faults::holes::a_black_hole_takes_one_deadline_whatever_the_length_and_nothing_is_sent_twice";
-    let Some(case) = Case::alone(name) else {
-        return;
-    };
-    for shape in Shape::chosen(&case) {
-        swallow(&case, shape);
-        case.so_far();
-    }
-    case.end(QUIET);
+    on_each(name, QUIET, swallow);
 }
 
 fn key(n: usize) -> String {

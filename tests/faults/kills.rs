@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::case::{BUSY, Baseline, Case, Ending, whole};
 use super::load::Load;
-use super::place::{Place, Shape};
+use super::place::{Place, Shape, on_each};
 use crate::support::{PATIENCE, Pauses, key_in, wait_until};
 
 const TIME: Duration = Duration::from_secs(1);
@@ -17,14 +17,7 @@ const BACK: Duration = Duration::from_secs(1);
 #[test]
 fn a_server_that_is_killed_loses_no_acknowledged_write_and_is_found_again_at_once() {
     let name = "faults::kills::a_server_that_is_killed_loses_no_acknowledged_write_and_is_found_again_at_once";
-    let Some(case) = Case::alone(name) else {
-        return;
-    };
-    for shape in Shape::chosen(&case) {
-        kill(&case, shape);
-        case.so_far();
-    }
-    case.end(BUSY);
+    on_each(name, BUSY, kill);
 }
 
 fn kill(case: &Case, shape: Shape) {

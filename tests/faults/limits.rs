@@ -6,7 +6,7 @@ use std::time::Duration;
 use redkeep::{ChannelOptions, Config, Error, ErrorKind, Manager, Outcome, Received};
 
 use super::case::{Baseline, Case, QUIET};
-use super::place::{Place, Shape};
+use super::place::{Place, Shape, on_each};
 use super::system::refuse_threads;
 use crate::support::{PATIENCE, Peer, Server, descriptors, wait_until};
 
@@ -118,14 +118,7 @@ fn refused(case: &Case, what: &str, error: &Error) {
 #[test]
 fn without_descriptors_calls_fail_and_go_on_when_there_are_some() {
     let name = "faults::limits::without_descriptors_calls_fail_and_go_on_when_there_are_some";
-    let Some(case) = Case::alone(name) else {
-        return;
-    };
-    for shape in Shape::chosen(&case) {
-        exhaust(&case, shape);
-        case.so_far();
-    }
-    case.end(QUIET);
+    on_each(name, QUIET, exhaust);
 }
 
 fn exhaust(case: &Case, shape: Shape) {

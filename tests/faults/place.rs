@@ -1,5 +1,7 @@
 //! Where a case happens: one server, a cluster or a sentinel's primary, with TLS or without, directly or through proxies.
 
+use std::time::Duration;
+
 use redkeep::{Config, Manager, Result, redis};
 
 use super::case::{Case, whole};
@@ -20,6 +22,19 @@ pub struct Shape {
     topology: Topology,
     tls: bool,
     lines: usize,
+}
+
+/// A test of this name, on each of the combinations that are chosen; calls may take `margin` beyond their deadlines.
+#[track_caller]
+pub fn on_each(name: &'static str, margin: Duration, try_it: fn(&Case, Shape)) {
+    let Some(case) = Case::alone(name) else {
+        return;
+    };
+    for shape in Shape::chosen(&case) {
+        try_it(&case, shape);
+        case.so_far();
+    }
+    case.end(margin);
 }
 
 impl Shape {

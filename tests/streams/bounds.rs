@@ -79,10 +79,7 @@ fn ids_from_the_future_are_consumed_and_cleaned_up_like_others() {
         let _: String = server.ask(&["XADD", "orders", id, "name", "n", "body", "1"]);
     }
     let seen = Seen::default();
-    let consumer = keep
-        .consumer("l")
-        .register_channel("orders", quick().message_cleanup(true))
-        .register_handler("orders", seen.handler());
+    let consumer = seen.consumer(&keep, "l", quick().message_cleanup(true));
     assert_eq!(consumer.consume_all_channels(MOMENT).unwrap(), 3);
     assert_eq!(consumer.clean_up_consumed_messages().unwrap(), 3);
 }
@@ -96,13 +93,8 @@ fn a_message_that_is_too_large_is_put_away_and_holds_up_nothing() {
     let _: String = server.ask(&["XADD", "orders", "*", "name", "large", "body", &large]);
     send(&keep, "orders", 10..20);
     let seen = Seen::default();
-    let consumer = keep
-        .consumer("l")
-        .register_channel("orders", quick())
-        .register_handler("orders", seen.handler());
-    consumer
-        .start_with(Duration::ZERO, Duration::from_secs(1))
-        .unwrap();
+    let consumer = seen.consumer(&keep, "l", quick());
+    begin(&consumer);
     wait_until(PATIENCE, || seen.len() == 20);
     let dead = || server.ask::<i64>(&["XLEN", "{orders}:dead"]);
     wait_until(PATIENCE, || dead() == 1);

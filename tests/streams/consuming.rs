@@ -31,13 +31,11 @@ fn names_and_fields_are_those_of_the_seed() {
     let _: String = server.ask(&["XADD", "orders", "*", "name", "theirs", "body", "\"two\""]);
 
     let seen = Seen::default();
-    let consumer = keep
-        .consumer("billing")
-        .register_channel(
-            "orders",
-            quick().delivery(Delivery::Ledger).claim_idle(PATIENCE),
-        )
-        .register_handler("orders", seen.handler());
+    let consumer = seen.consumer(
+        &keep,
+        "billing",
+        quick().delivery(Delivery::Ledger).claim_idle(PATIENCE),
+    );
     assert_eq!(
         consumer.consume_messages("orders", None, MOMENT).unwrap(),
         1
@@ -67,13 +65,8 @@ fn a_started_consumer_handles_what_comes_and_acknowledges_it() {
     let keep = open(&server);
     send(&keep, "orders", 0..500);
     let seen = Seen::default();
-    let consumer = keep
-        .consumer("billing")
-        .register_channel("orders", quick())
-        .register_handler("orders", seen.handler());
-    consumer
-        .start_with(Duration::ZERO, Duration::from_secs(1))
-        .unwrap();
+    let consumer = seen.consumer(&keep, "billing", quick());
+    begin(&consumer);
     assert!(
         consumer.start_with(Duration::ZERO, MOMENT).is_err(),
         "twice"
@@ -101,10 +94,7 @@ fn consumers_of_one_listener_have_names_of_their_own_and_share_the_messages() {
     let keep = open(&server);
     let seen = Seen::default();
     let twins = [(); 2].map(|()| {
-        let consumer = keep
-            .consumer("twin")
-            .register_channel("orders", quick())
-            .register_handler("orders", seen.handler());
+        let consumer = seen.consumer(&keep, "twin", quick());
         consumer.start().unwrap()
     });
     assert_ne!(twins[0].name(), twins[1].name());

@@ -10,18 +10,12 @@ fn closing_the_manager_ends_its_consumers() {
     let server = Home::start();
     let keep = open(&server);
     let seen = Seen::default();
-    let started = keep
-        .consumer("l")
-        .register_channel("orders", quick())
-        .register_handler("orders", seen.handler());
+    let started = seen.consumer(&keep, "l", quick());
     started
         .start_with(Duration::ZERO, Duration::from_secs(30))
         .unwrap();
     let polled = keep.consumer("p").register_channel("orders", quick());
-    let persisting = keep
-        .consumer("q")
-        .register_channel("orders", quick())
-        .register_handler("orders", seen.handler());
+    let persisting = seen.consumer(&keep, "q", quick());
     let other = persisting.clone();
     let rest = Duration::from_secs(60);
     let persist =
@@ -58,13 +52,8 @@ fn a_fork_may_send_and_makes_consumers_of_its_own() {
     let keep = open(&server);
     let sender = keep.sender().register_channel("orders");
     let seen = Seen::default();
-    let consumer = keep
-        .consumer("l")
-        .register_channel("orders", quick())
-        .register_handler("orders", seen.handler());
-    consumer
-        .start_with(Duration::ZERO, Duration::from_secs(1))
-        .unwrap();
+    let consumer = seen.consumer(&keep, "l", quick());
+    begin(&consumer);
     let message = Message::new("n", &1).unwrap();
     sender.send("orders", &message).unwrap();
     wait_until(PATIENCE, || seen.len() == 1);

@@ -30,9 +30,7 @@ fn a_poisonous_message_is_delivered_so_often_and_stands_in_the_dead_letter_strea
                 _ => Err("it is poisonous".to_owned()),
             }
         });
-    consumer
-        .start_with(Duration::ZERO, Duration::from_secs(1))
-        .unwrap();
+    begin(&consumer);
     let length = || server.ask::<i64>(&["XLEN", "{orders}:dead"]);
     wait_until(PATIENCE, || length() == 1);
     wait_until(PATIENCE, || pending(&server, "orders", "orders:l:cg") == 0);
@@ -86,10 +84,7 @@ fn what_cannot_be_read_goes_to_the_dead_letter_stream_at_once() {
     let words = ["XADD", "orders", "*", "name", "x", "body"];
     let _: String = keep.command((&words, &b"\"\xff\""[..])).unwrap();
     let seen = Seen::default();
-    let consumer = keep
-        .consumer("l")
-        .register_channel("orders", quick())
-        .register_handler("orders", seen.handler());
+    let consumer = seen.consumer(&keep, "l", quick());
     assert_eq!(consumer.consume_all_channels(MOMENT).unwrap(), 6);
     assert_eq!(seen.all(), ["1"]);
     let dead: Vec<(String, Vec<String>)> =
@@ -128,9 +123,7 @@ fn a_failed_message_is_tried_again_after_a_pause() {
                 _ => Ok(()),
             }
         });
-    consumer
-        .start_with(Duration::ZERO, Duration::from_secs(1))
-        .unwrap();
+    begin(&consumer);
     wait_until(PATIENCE, || times.lock().unwrap().len() == 3);
     wait_until(PATIENCE, || pending(&server, "orders", "orders:l:cg") == 0);
     let times = times.lock().unwrap().clone();
@@ -180,9 +173,7 @@ fn the_ledger_lets_nothing_pass_twice() {
                 _ => fine(message),
             }
         });
-    consumer
-        .start_with(Duration::ZERO, Duration::from_secs(1))
-        .unwrap();
+    begin(&consumer);
     wait_until(PATIENCE, || {
         pending(&server, "orders", "orders:l:cg") == 0 && seen.len() == 2
     });
@@ -208,10 +199,7 @@ fn the_ledger_lets_another_handle_what_failed_here() {
     assert_eq!(first.consume_messages("orders", None, MOMENT).unwrap(), 1);
     first.stop(PATIENCE).unwrap();
     let seen = Seen::default();
-    let second = keep
-        .consumer("l")
-        .register_channel("orders", options())
-        .register_handler("orders", seen.handler());
+    let second = seen.consumer(&keep, "l", options());
     wait_until(PATIENCE, || {
         second.consume_messages("orders", None, MOMENT).unwrap();
         pending(&server, "orders", "orders:l:cg") == 0
@@ -284,9 +272,7 @@ fn messages_of_dead_consumers_are_taken_over_and_those_of_slow_ones_are_not() {
                 }
                 Ok::<(), String>(())
             });
-        consumer
-            .start_with(Duration::ZERO, Duration::from_secs(1))
-            .unwrap();
+        begin(&consumer);
         consumer
     };
     let both = [consumer(), consumer()];
@@ -322,9 +308,7 @@ fn what_was_trimmed_while_it_was_pending_is_reported_and_acknowledged() {
             counted.fetch_add(1, SeqCst);
             Err("not yet")
         });
-    consumer
-        .start_with(Duration::ZERO, Duration::from_secs(1))
-        .unwrap();
+    begin(&consumer);
     wait_until(PATIENCE, || calls.load(SeqCst) == 3);
     let _: i64 = server.ask(&["XTRIM", "orders", "MAXLEN", "0"]);
     wait_until(PATIENCE, || count(&consumer, "trimmed") == 3);

@@ -7,13 +7,8 @@ fn a_group_that_is_deleted_is_made_again() {
     let server = Home::start();
     let keep = open(&server);
     let seen = Seen::default();
-    let consumer = keep
-        .consumer("l")
-        .register_channel("orders", quick())
-        .register_handler("orders", seen.handler());
-    consumer
-        .start_with(Duration::ZERO, Duration::from_secs(1))
-        .unwrap();
+    let consumer = seen.consumer(&keep, "l", quick());
+    begin(&consumer);
     send(&keep, "orders", [1]);
     wait_until(PATIENCE, || seen.len() == 1);
     // While it waits in the server; and then the stream with all its groups.
@@ -33,10 +28,7 @@ fn from_now_on_and_the_groups_of_all_listeners() {
     send(&keep, "orders", 0..2);
     let seen = Seen::default();
     let options = quick().from(StartAt::Now).consumers(["l", "audit"]);
-    let consumer = keep
-        .consumer("l")
-        .register_channel("orders", options)
-        .register_handler("orders", seen.handler());
+    let consumer = seen.consumer(&keep, "l", options);
     let groups: Vec<Vec<redis::Value>> = server.ask(&["XINFO", "GROUPS", "orders"]);
     assert_eq!(groups.len(), 2, "made at registration");
     send(&keep, "orders", [5]);
@@ -194,14 +186,9 @@ fn consumers_that_are_gone_are_removed_unless_something_of_theirs_is_pending() {
         .consumer_idle(ms(50))
         .cleanup_interval(ms(30));
     let seen = Seen::default();
-    let consumer = keep
-        .consumer("l")
-        .register_channel("orders", options.claim_idle(PATIENCE))
-        .register_handler("orders", seen.handler());
+    let consumer = seen.consumer(&keep, "l", options.claim_idle(PATIENCE));
     // In the background, and without removing itself.
-    consumer
-        .start_with(Duration::ZERO, Duration::from_secs(1))
-        .unwrap();
+    begin(&consumer);
     let names = || {
         let all: Vec<BTreeMap<String, redis::Value>> =
             server.ask(&["XINFO", "CONSUMERS", "orders", "orders:l:cg"]);

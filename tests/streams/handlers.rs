@@ -22,9 +22,7 @@ fn stopping_waits_for_the_handler_under_way_and_gives_the_rest_back() {
             wait_until(PATIENCE, || wait.load(SeqCst));
             Ok::<(), String>(())
         });
-    consumer
-        .start_with(Duration::ZERO, Duration::from_secs(1))
-        .unwrap();
+    begin(&consumer);
     wait_until(PATIENCE, || running.load(SeqCst));
     let started = Instant::now();
     let error = consumer.stop(ms(100)).unwrap_err();
@@ -52,9 +50,7 @@ fn stopping_waits_for_the_handler_under_way_and_gives_the_rest_back() {
             assert_eq!(message.deliveries(), 1);
             fine(message)
         });
-    other
-        .start_with(Duration::ZERO, Duration::from_secs(1))
-        .unwrap();
+    begin(&other);
     wait_until(PATIENCE, || seen.len() == 9);
     wait_until(PATIENCE, || pending(&server, "orders", "orders:l:cg") == 0);
     assert_eq!(seen.all(), numbers(10)[1..]);
@@ -105,9 +101,7 @@ fn handlers_of_several_channels_run_on_the_pool_and_one_that_blocks_holds_up_no_
             assert!(name.starts_with("redkeep-work-"), "{name}");
             fine(message)
         });
-    consumer
-        .start_with(Duration::ZERO, Duration::from_secs(1))
-        .unwrap();
+    begin(&consumer);
     send(&keep, "slow", 0..10);
     send(&keep, "fast", 0..300);
     wait_until(PATIENCE, || seen.len() == 300);
@@ -143,9 +137,7 @@ fn a_slow_handler_does_not_hold_back_acknowledgements() {
             wait_until(PATIENCE, || !last || wait.load(SeqCst));
             Ok::<(), String>(())
         });
-    consumer
-        .start_with(Duration::ZERO, Duration::from_secs(1))
-        .unwrap();
+    begin(&consumer);
     // The group is made by the thread that reads.
     let groups = || server.ask::<Vec<redis::Value>>(&["XINFO", "GROUPS", "orders"]);
     wait_until(PATIENCE, || !groups().is_empty());
@@ -173,9 +165,7 @@ fn a_handler_may_stop_its_own_consumer() {
             }
         });
     *slot.lock().unwrap() = Some(consumer.clone());
-    consumer
-        .start_with(Duration::ZERO, Duration::from_secs(1))
-        .unwrap();
+    begin(&consumer);
     wait_until(PATIENCE, || slot.lock().unwrap().is_none());
     drop(consumer);
     wait_until(PATIENCE, || pending(&server, "orders", "orders:l:cg") == 2);
@@ -274,9 +264,7 @@ fn as_many_handlers_as_asked_for_and_in_order_by_key() {
             within.fetch_sub(1, SeqCst);
             Ok::<(), String>(())
         });
-    consumer
-        .start_with(Duration::ZERO, Duration::from_secs(1))
-        .unwrap();
+    begin(&consumer);
     let done = || order.lock().unwrap().values().map(Vec::len).sum::<usize>() == total;
     wait_until(PATIENCE, done);
     wait_until(PATIENCE, || pending(&server, "orders", "orders:l:cg") == 0);
