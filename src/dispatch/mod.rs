@@ -4,6 +4,7 @@
 //! reason that passes: again. Unknown: again only if twice is the same as once. Never past the deadline.
 
 mod knowledge;
+mod reading;
 mod request;
 mod scatter;
 mod table;
@@ -23,11 +24,11 @@ use crate::transport::{Entry, Kind, Reached, Reply, command};
 use crate::worker::Crew;
 
 use knowledge::Knowledge;
+#[cfg(test)]
+pub(crate) use reading::blocks;
+pub(crate) use reading::{Answers, Join, Mute, Reading, answers, join, keys, read};
 pub(crate) use request::{Class, Request};
 pub(crate) use scatter::{Fate, Part};
-#[cfg(test)]
-pub(crate) use table::blocks;
-pub(crate) use table::{Answers, Join, Mute, Reading, answers, join, keys, read};
 pub(crate) use threads::Threads;
 pub(crate) use watch::{Sent, Way, watched};
 

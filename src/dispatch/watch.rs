@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::{Moment, times};
 use crate::config::{CommandEnd, CommandStart, Settings};
-use crate::dispatch::table;
+use crate::dispatch::reading;
 use crate::error::Error;
 use crate::stats::Counters;
 
@@ -73,7 +73,7 @@ fn watch(
             duration,
             times,
         };
-        let blocks = sent.apart && table::blocks(name.as_bytes());
+        let blocks = sent.apart && reading::blocks(name.as_bytes());
         if settings.slow_call.is_some_and(|limit| duration > limit) && !blocks {
             tell_of_slow(counters, &end);
         }
