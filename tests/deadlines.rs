@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use redkeep::{Config, Error, ErrorKind, Manager, Outcome, Result};
 use support::{
-    Fault, Full, PATIENCE, Pauses, Peer, Proxy, Server, Way, alone, came_true, figure, wait_until,
+    Fault, Full, PATIENCE, Pauses, Peer, Proxy, Server, Signals, Way, alone, came_true, figure,
+    wait_until,
 };
 
 /// So much later than its deadline a call may end, if the machine lets it.
@@ -419,61 +420,34 @@ fn a_thread_that_is_signalled_all_the_time_sees_no_error() {
     if !alone("a_thread_that_is_signalled_all_the_time_sees_no_error") {
         return;
     }
-    extern "C" fn nothing(_: libc::c_int) {}
-    let handler: extern "C" fn(libc::c_int) = nothing;
-    // SAFETY: the handler does nothing, and without SA_RESTART every system call sees EINTR.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = handler as usize;
-        assert_eq!(
-            libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()),
-            0
-        );
-    }
     let server = Server::start();
     let proxy = Proxy::to(server.address());
     proxy.set(Way::Both, Fault::Delay(Duration::from_millis(3)));
     let keep = with(&proxy.url(), |config| {
         config.max_connections(2).shared_lines(0)
     });
-    // SAFETY: plain; the thread that is signalled outlives the scope.
-    let target = unsafe { libc::pthread_self() };
-    let over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
-                // SAFETY: as above.
-                unsafe { libc::pthread_kill(target, libc::SIGUSR1) };
-                thread::sleep(Duration::from_millis(1));
-            }
-        });
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let big = vec![b'x'; 3 << 20];
-            keep.set("big", &big).unwrap();
-            for n in 0..60 {
-                assert_eq!(keep.incr("n", 1).unwrap(), n + 1);
-                if n % 20 == 0 {
-                    keep.disconnect();
-                    assert!(keep.get::<Vec<u8>>("big").unwrap().unwrap() == big);
-                }
-            }
-            let none: Option<(String, String)> = keep.command(("BLPOP", "nothing", 0.3)).unwrap();
-            assert_eq!(none, None);
-            // Waiting for a connection, and a deadline, are no different.
-            let held: Vec<_> = (0..2).map(|_| keep.client().dedicated().unwrap()).collect();
-            let time = Duration::from_millis(100);
-            let error = ends_at(time, || keep.command_within::<()>("PING", time));
-            assert_eq!(error.kind(), ErrorKind::PoolTimeout);
-            drop(held);
-            server.freeze();
-            let error = ends_at(time, || keep.command_within::<()>("PING", time));
-            assert_eq!(error.kind(), ErrorKind::Timeout);
-            server.thaw();
-        }));
-        over.store(true, Ordering::Relaxed);
-        if let Err(panic) = result {
-            std::panic::resume_unwind(panic);
+    let signals = Signals::to_this_thread();
+    let big = vec![b'x'; 3 << 20];
+    keep.set("big", &big).unwrap();
+    for n in 0..60 {
+        assert_eq!(keep.incr("n", 1).unwrap(), n + 1);
+        if n % 20 == 0 {
+            keep.disconnect();
+            assert!(keep.get::<Vec<u8>>("big").unwrap().unwrap() == big);
         }
-    });
+    }
+    let none: Option<(String, String)> = keep.command(("BLPOP", "nothing", 0.3)).unwrap();
+    assert_eq!(none, None);
+    // Waiting for a connection, and a deadline, are no different.
+    let held: Vec<_> = (0..2).map(|_| keep.client().dedicated().unwrap()).collect();
+    let time = Duration::from_millis(100);
+    let error = ends_at(time, || keep.command_within::<()>("PING", time));
+    assert_eq!(error.kind(), ErrorKind::PoolTimeout);
+    drop(held);
+    server.freeze();
+    let error = ends_at(time, || keep.command_within::<()>("PING", time));
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    server.thaw();
+    drop(signals);
     figure("60 calls and what they wait for, signalled each millisecond: 0 errors");
 }

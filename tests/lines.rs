@@ -16,7 +16,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use redkeep::{Config, ErrorKind, LineState, Manager, Outcome, Result};
-use support::{Fault, PATIENCE, Pauses, Peer, Proxy, Server, Way, alone, came_true, wait_until};
+use support::{
+    Fault, PATIENCE, Pauses, Peer, Proxy, Server, Signals, Way, alone, came_true, wait_until,
+};
 
 /// What a machine with other work to do may take beyond a deadline.
 const MARGIN: Duration = Duration::from_millis(250);

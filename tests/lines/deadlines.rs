@@ -128,32 +128,13 @@ fn a_thread_that_is_signalled_all_the_time_waits_and_leads_as_any_other() {
     ) {
         return;
     }
-    extern "C" fn nothing(_: libc::c_int) {}
-    let handler: extern "C" fn(libc::c_int) = nothing;
-    // SAFETY: the handler does nothing, and without SA_RESTART every system call sees EINTR.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = handler as usize;
-        assert_eq!(
-            libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()),
-            0
-        );
-    }
     let server = Server::start();
     let proxy = Proxy::to(server.address());
     proxy.set(Way::Both, Fault::Delay(Duration::from_millis(2)));
     let (keep, _held) = one_line(&proxy.url(), |config| config);
     let over = AtomicBool::new(false);
-    // SAFETY: plain; this thread outlives the scope.
-    let target = unsafe { libc::pthread_self() };
+    let signals = Signals::to_this_thread();
     thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
-                // SAFETY: as above.
-                unsafe { libc::pthread_kill(target, libc::SIGUSR1) };
-                thread::sleep(Duration::from_millis(1));
-            }
-        });
         for n in 0..8 {
             let (keep, over) = (&keep, &over);
             scope.spawn(move || {
@@ -174,4 +155,5 @@ fn a_thread_that_is_signalled_all_the_time_waits_and_leads_as_any_other() {
             "{count} calls of a thread signalled each millisecond: 0 errors"
         ));
     });
+    drop(signals);
 }

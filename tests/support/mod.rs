@@ -16,6 +16,7 @@ mod script;
 mod secrets;
 mod sentinels;
 mod server;
+mod signals;
 mod spawn;
 mod tls;
 mod wait;
@@ -32,6 +33,7 @@ pub use script::{Answer, Peer, polite};
 pub use secrets::{is_clean, whole};
 pub use sentinels::Sentinels;
 pub use server::{Server, named_server};
+pub use signals::Signals;
 pub use tls::Authority;
 pub use wait::{PATIENCE, came_true, wait_for, wait_until};
 
