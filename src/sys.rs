@@ -68,6 +68,22 @@ pub(crate) fn recv(
     Ok(n)
 }
 
+/// Sets SO_RCVLOWAT: nobody is woken for fewer bytes.
+pub(crate) fn low_water(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
+    let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX);
+    // SAFETY: the kernel reads one int, which lives for the whole call.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVLOWAT,
+            (&raw const bytes).cast(),
+            size_of::<c_int>() as libc::socklen_t,
+        )
+    };
+    checked(result as isize).map(drop)
+}
+
 /// poll(2). None waits without end. EINTR comes back as an error of kind Interrupted.
 pub(crate) fn poll(fds: &mut [PollFd], timeout: Option<Duration>) -> io::Result<usize> {
     // Rounded up: waking a hair early would make the caller spin through its last millisecond.

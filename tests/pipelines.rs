@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use home::Home;
-use redkeep::{ErrorKind, Manager, Outcome};
-use support::{Answer, Fault, Peer, Proxy, Server, Way};
+use redkeep::{Config, ErrorKind, Manager, Outcome};
+use support::{Answer, Fault, PATIENCE, Peer, Proxy, Server, Way};
 
 #[test]
 fn replies_come_in_order_and_errors_stay_with_their_commands() {
@@ -69,6 +69,42 @@ fn a_million_commands_in_one_pipeline() {
     assert_eq!(replies.len(), 1_000_000);
     assert_eq!(replies.get::<String>(999_999).unwrap(), "OK");
     assert_eq!(keep.get::<i64>(999).unwrap(), Some(999_999));
+}
+
+#[test]
+fn a_long_pipeline_waits_for_no_more_than_what_comes() {
+    // The shortest replies that there are: each at once, or all of them with the last.
+    for at_once in [true, false] {
+        let peer = Peer::after_handshake(move |request| match request {
+            [_, count, last] if last == b"last" && !at_once => {
+                let count = std::str::from_utf8(count).unwrap().parse().unwrap();
+                "_\r\n".repeat(count)
+            }
+            _ if at_once => "_\r\n".to_owned(),
+            _ => String::new(),
+        });
+        let watched = Config::new().slow_call(Duration::from_secs(60));
+        for config in [Config::new(), watched] {
+            let config = config.url(peer.url()).command_timeout(PATIENCE * 2);
+            let keep = Manager::open_config(&config).unwrap();
+            let mut one = keep.client().dedicated().unwrap();
+            for count in [600, 690, 1_200, 4_000, 6_000] {
+                let started = Instant::now();
+                let mut pipe = one.pipeline();
+                for _ in 1..count {
+                    pipe.command(("LPOP", count, "one")).unwrap();
+                }
+                pipe.command(("LPOP", count, "last")).unwrap();
+                let replies = pipe.execute().unwrap();
+                assert_eq!(replies.len(), count);
+                assert_eq!(replies.get::<Option<i64>>(count - 1).unwrap(), None);
+                // The next reply has seven bytes: the wait for it does not last until there are more.
+                one.command::<String>("PING").unwrap();
+                // At their deadlines all of them would have found what they waited for.
+                assert!(started.elapsed() < PATIENCE, "{count}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -101,3 +101,42 @@ fn the_caps_are_for_each_reply_of_a_batch() {
         .unwrap();
     assert!(reader.advance(&mut reply).is_err());
 }
+
+#[test]
+fn a_read_that_was_full_is_followed_by_a_larger_one() {
+    let (mut reader, mut reply) = (Reader::new(Limits::default()), Reply::new());
+    reader.begin_batch(1_000_000, &mut reply);
+    let mut wire = b":1\r\n".iter().cycle();
+    let mut asked = Vec::new();
+    for full in [true, true, false, true] {
+        reader
+            .fill(&mut reply, |to, max| {
+                asked.push(max);
+                let n = if full { max } else { 6 };
+                to.extend(wire.by_ref().take(n));
+                Ok(n)
+            })
+            .unwrap();
+        assert!(reader.advance(&mut reply).unwrap() == Progress::More);
+    }
+    // The third found room enough, and left two bytes there.
+    let (buffer, large) = (16 << 10, 64 << 10);
+    assert_eq!(asked, [buffer, large, large, large - 2]);
+}
+
+#[test]
+fn what_is_sure_to_come_is_the_shortest_of_what_may() {
+    let (mut reader, mut reply) = (Reader::new(Limits::default()), Reply::new());
+    assert_eq!(reader.to_come(), 0);
+    reader.begin_batch(100, &mut reply);
+    assert_eq!(reader.to_come(), 99 * 3);
+    // Nothing is known of the one under way, nor of what stands in it.
+    assert!(feed(&mut reader, &mut reply, b"_\r\n*50\r\n_\r\n_") == Progress::More);
+    assert_eq!(reader.to_come(), 98 * 3);
+    let wire = b"\r\n".iter().chain(b"_\r\n".iter().cycle().take(3 * 146));
+    let wire: Vec<u8> = wire.copied().collect();
+    assert!(feed(&mut reader, &mut reply, &wire[..wire.len() - 1]) == Progress::More);
+    assert_eq!(reader.to_come(), 0);
+    assert!(feed(&mut reader, &mut reply, b"\n") == Progress::Reply);
+    assert_eq!(reader.to_come(), 0);
+}

@@ -67,6 +67,14 @@ impl Nest {
         self.frames.len() == usize::from(self.batch)
     }
 
+    /// How many replies of the batch have not come yet, the one under way among them.
+    pub(super) fn missing(&self) -> usize {
+        match self.frames.first() {
+            Some(frame) if self.batch => frame.left,
+            _ => 0,
+        }
+    }
+
     /// Gives up on a batch: it becomes the array of the replies that have come, and tells how many these are.
     pub(super) fn close_batch(&mut self, reply: &mut Reply) -> usize {
         let Some(frame) = self.frames.first().filter(|_| self.batch) else {

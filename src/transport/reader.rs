@@ -25,6 +25,8 @@ const BUFFER: usize = 16 << 10;
 /// What it asks for after one that was given all that it had asked for: there is more to come. A buffer that grew
 /// beyond this is given back once it is empty.
 const LARGE: usize = 64 << 10;
+/// No reply has fewer bytes: `_\r\n`, `+\r\n`.
+const SHORTEST: usize = 3;
 /// The fast path looks for the end of a line no further than this.
 const SHORT_LINE: usize = 256;
 
@@ -211,6 +213,12 @@ impl Reader {
         self.bytes = 0;
         self.elements = 0;
         self.nest.open_batch(count);
+    }
+
+    /// So many bytes at least are still to come of the batch that is being read.
+    pub(crate) fn to_come(&self) -> usize {
+        // The one under way may lack a single byte.
+        self.nest.missing().saturating_sub(1) * SHORTEST
     }
 
     /// Gives up on a batch, and on everything that comes: `reply` becomes the array of what was complete. Returns

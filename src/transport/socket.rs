@@ -188,6 +188,14 @@ impl Socket {
         self.wait(READABLE, deadline)
     }
 
+    /// From now on, waits end only once so many bytes have arrived, or the stream's end.
+    pub(crate) fn wake_at(&self, bytes: usize) {
+        if self.tls.is_none() {
+            // What is refused is only a wake-up too many.
+            let _ = sys::low_water(self.inner.as_fd(), bytes);
+        }
+    }
+
     /// Waits until the socket is ready; an error or a hang-up counts, since the next call will tell which.
     fn wait(&self, events: i16, deadline: Deadline) -> io::Result<()> {
         loop {
