@@ -605,7 +605,7 @@ rk_status rk_manager_rotate_credentials(struct rk_manager *manager,
 
 /**
  * Starts the periodic health checks. They run from the start unless the property "health_check_interval" is 0;
- * starting what runs does nothing.
+ * starting what runs does nothing. A node that answered callers on its shared lines since the last one is not asked.
  */
 rk_status rk_manager_start_health_checks(struct rk_manager *manager,
                                          rk_error **err);

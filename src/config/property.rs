@@ -366,7 +366,8 @@ properties! {
         default: "3",
     }
 
-    /// The time between two health checks of a node. 0: none are made.
+    /// The time between two health checks of a node; one that answered callers on its shared lines meanwhile is not asked.
+    /// 0: none are made.
     health_check_interval: Duration, set by Duration {
         takes: Rule::TimeOrOff(MILLISECOND, DAY),
         example: "2s",

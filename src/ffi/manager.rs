@@ -293,7 +293,7 @@ pub unsafe extern "C" fn rk_manager_rotate_credentials(
 }
 
 /// Starts the periodic health checks. They run from the start unless the property "health_check_interval" is 0;
-/// starting what runs does nothing.
+/// starting what runs does nothing. A node that answered callers on its shared lines since the last one is not asked.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rk_manager_start_health_checks(
     manager: *mut rk_manager,

@@ -281,7 +281,7 @@ impl Manager {
     }
 
     /// Starts the periodic health checks. They run from the start unless `health_check_interval` is 0; starting
-    /// what runs does nothing.
+    /// what runs does nothing. A node that answered callers on its shared lines since the last one is not asked.
     pub fn start_health_checks(&self) -> Result<()> {
         self.live()?.topology.fleet.start_health_checks()
     }

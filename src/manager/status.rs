@@ -80,7 +80,8 @@ pub struct NodeStatus {
     pub state: NodeState,
     /// The server's version, once it is known.
     pub version: Option<String>,
-    /// How long its last health check took; none before the first one.
+    /// How long its last health check took, or, of a node whose lines are in use, the quickest of the last hundred or so
+    /// batches; none before the first one.
     pub latency: Option<Duration>,
     /// What went wrong last, however long ago.
     pub last_error: Option<String>,

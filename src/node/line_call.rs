@@ -259,8 +259,7 @@ impl<'a> Leading<'a> {
             })
         });
         if result.is_ok() {
-            let time = slot.used.since(started);
-            node.lines.took(time);
+            node.lines.took(started, slot.used);
         }
         self.end();
         result
@@ -287,7 +286,7 @@ impl<'a> Leading<'a> {
             started,
             deadline,
         ) {
-            Reached::Whole => node.lines.took(slot.used.since(started)),
+            Reached::Whole => node.lines.took(started, slot.used),
             Reached::Broken(error) => batch.fail(&error),
             Reached::Late(error) => return self.leave(ticket, reply, error),
         }

@@ -86,6 +86,8 @@ struct Pace {
     /// What the quickest of the last hundred or so took: the way to the server and back, without the time that this
     /// machine had no processor free.
     least: AtomicU64,
+    /// When the last one came back ([`Moment::nanos`]).
+    heard: AtomicU64,
 }
 
 impl Pace {
@@ -226,8 +228,23 @@ impl Lines {
         Some(self.pace.usual()).filter(|time| !time.is_zero())
     }
 
-    pub(crate) fn took(&self, time: Duration) {
-        self.pace.note(time);
+    /// A batch came back.
+    pub(crate) fn took(&self, started: Moment, ended: Moment) {
+        self.pace.note(ended.since(started));
+        self.pace.heard.store(ended.nanos(), Ordering::Relaxed);
+    }
+
+    /// How long ago a batch came back; none before the first.
+    pub(crate) fn silent_for(&self, now: Moment) -> Option<Duration> {
+        match self.pace.heard.load(Ordering::Relaxed) {
+            0 => None,
+            heard => Some(Duration::from_nanos(now.nanos().saturating_sub(heard))),
+        }
+    }
+
+    /// How long the way to the server and back takes; zero before the first batch.
+    pub(crate) fn distance(&self) -> Duration {
+        self.pace.least()
     }
 
     /// Turns away whoever waits to be sent.

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::config::Address;
+use crate::config::{Address, ReadFrom};
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::Node;
 use crate::node::condition::State;
@@ -119,6 +119,15 @@ impl Probe {
             if now < self.due {
                 return;
             }
+            if let Some(ago) = self.heard(now, interval) {
+                // Callers ask it all the time: there is no need to, nor for a connection of one's own.
+                self.link = None;
+                self.node
+                    .condition
+                    .up(None, Some(self.node.lines.distance()));
+                self.due = now + (interval - ago);
+                return;
+            }
             let settings = &self.node.dialer.settings;
             self.limit = now + settings.connect_timeout.min(settings.command_timeout);
             let generation = self.node.generation.load(Ordering::Acquire);
@@ -147,6 +156,17 @@ impl Probe {
             }
             Err(error) => self.failed(error, now),
         }
+    }
+
+    /// How long ago callers had an answer by the node's lines, if no check was due since.
+    fn heard(&self, now: Moment, interval: Duration) -> Option<Duration> {
+        // Which one is nearest is found by asking all of them the same.
+        let compared = self.node.dialer.settings.read_from == ReadFrom::Nearest;
+        if compared || self.node.condition.state() != State::Up {
+            return None;
+        }
+        let ago = self.node.lines.silent_for(now);
+        ago.filter(|&ago| ago < interval)
     }
 
     fn failed(&mut self, error: Error, now: Moment) {

@@ -79,6 +79,53 @@ fn background_tasks_start_and_stop_any_number_of_times() {
 }
 
 #[test]
+fn a_node_that_callers_hear_from_is_not_asked_and_needs_no_connection_for_it() {
+    const INTERVAL: Duration = Duration::from_millis(300);
+    let server = Server::start();
+    let open = |lines| {
+        with(&server.url(), |config| {
+            let config = config.command_timeout(Duration::from_secs(1));
+            config.health_check_interval(INTERVAL).shared_lines(lines)
+        })
+    };
+    let latency = |keep: &Manager| keep.fetch_pool_status().nodes[0].latency;
+    // Calls for so long; the longest time without an answer.
+    let calls = |keep: &Manager| {
+        let (started, mut heard, mut longest) = (Instant::now(), Instant::now(), Duration::ZERO);
+        while started.elapsed() < INTERVAL * 5 {
+            keep.get::<i64>("key").unwrap();
+            longest = longest.max(heard.elapsed());
+            heard = Instant::now();
+        }
+        longest
+    };
+    let keep = open(1);
+    let asked = (0..10).find_map(|_| {
+        let before = server.command_calls("ping");
+        // A machine that holds us up for so long makes us ask.
+        let whole = calls(&keep) < INTERVAL - INTERVAL / 10;
+        whole.then(|| (server.command_calls("ping") - before, server.connections()))
+    });
+    assert_eq!(asked.expect("ten tries"), (0, 1), "checks, and connections");
+    assert!(latency(&keep).is_some());
+    // An idle one is asked, one that is frozen is down.
+    let before = server.command_calls("ping");
+    wait_until(PATIENCE, || server.command_calls("ping") > before + 1);
+    calls(&keep);
+    server.freeze();
+    let state = || keep.fetch_pool_status().nodes[0].state;
+    wait_until(PATIENCE, || state() == NodeState::Down);
+    server.thaw();
+    wait_until(PATIENCE, || state() == NodeState::Up);
+    drop(keep);
+    // Calls that go by the pool are not counted.
+    let keep = open(0);
+    let before = server.command_calls("ping");
+    calls(&keep);
+    wait_until(PATIENCE, || server.command_calls("ping") > before);
+}
+
+#[test]
 fn the_counts_are_what_happened() {
     let mut server = Server::start();
     let keep = open(&server);
