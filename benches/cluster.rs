@@ -104,9 +104,11 @@ fn measure(
         let (started, before) = (Instant::now(), cpu());
         phase.store(MEASURE, Ordering::Relaxed);
         thread::sleep(time);
-        phase.store(STOP, Ordering::Relaxed);
+        phase.store(WARM, Ordering::Relaxed);
         let (elapsed, used) = (started.elapsed(), cpu() - before);
+        // While everybody is still at it.
         let open = sockets(cluster).saturating_sub(others);
+        phase.store(STOP, Ordering::Relaxed);
         let mut all: Vec<u32> = Vec::new();
         for worker in workers {
             all.extend(worker.join().expect("a thread that does not panic"));
@@ -152,9 +154,13 @@ impl r2d2::ManageConnection for Theirs {
 }
 
 fn many_threads(cluster: &Cluster, keys: &Keys, rounds: usize, time: Duration) {
-    let keep = Manager::open(&cluster.url()).expect("a manager");
-    keep.mset(keys.0.iter().map(|(key, _)| (key, [b'x'; 64].as_slice())))
+    // By another one, whose connections are not counted.
+    let filler = Manager::open(&cluster.url()).expect("a manager");
+    filler
+        .mset(keys.0.iter().map(|(key, _)| (key, [b'x'; 64].as_slice())))
         .expect("an answer");
+    drop(filler);
+    let keep = Manager::open(&cluster.url()).expect("a manager");
     let nodes = cluster.nodes[..3].iter().map(support::Server::url);
     let pool = r2d2::Pool::builder()
         .max_size(POOL)
@@ -210,7 +216,8 @@ fn many_threads(cluster: &Cluster, keys: &Keys, rounds: usize, time: Duration) {
     for threads in THREADS {
         for _ in 0..rounds {
             for (at, peer) in peers.iter_mut().enumerate() {
-                // What the other peers keep open is theirs.
+                // What the other peers keep open is theirs; what they closed a server sees a moment later.
+                thread::sleep(WARM_UP);
                 let idle = sockets(cluster);
                 let own = match at {
                     0 => lines_of(&keep),
