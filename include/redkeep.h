@@ -1226,8 +1226,8 @@ void rk_scan_free(struct rk_scan *scan);
 
 /**
  * Makes a lock of this name: the key lock:{name} in the server. lease_ms: for how long the server keeps it when
- * nothing more is heard of its holder; at least 1, otherwise RK_ERR_ARGUMENT. Nothing is sent before it is acquired.
- * out may not be NULL.
+ * nothing more is heard of its holder; -1: 10 seconds, otherwise at least 1, or RK_ERR_ARGUMENT. Nothing is sent before
+ * it is acquired. out may not be NULL.
  */
 rk_status rk_lock_new(rk_manager *manager,
                       const char *name,

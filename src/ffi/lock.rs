@@ -164,11 +164,13 @@ impl Gate {
     }
 }
 
-fn lease(lease_ms: i64) -> Result<Duration> {
+/// None for -1, which is the default.
+fn lease(lease_ms: i64) -> Result<Option<Duration>> {
     match u64::try_from(lease_ms) {
-        Ok(lease @ 1..) => Ok(Duration::from_millis(lease)),
+        Ok(lease @ 1..) => Ok(Some(Duration::from_millis(lease))),
+        Err(_) if lease_ms == -1 => Ok(None),
         _ => Err(Error::argument(format!(
-            "lease_ms: {lease_ms} is not allowed; it takes milliseconds from 1"
+            "lease_ms: {lease_ms} is not allowed; it takes milliseconds from 1, or -1"
         ))),
     }
 }
@@ -222,17 +224,19 @@ impl Drop for rk_lock {
     }
 }
 
-fn make(out: &Out<*mut rk_lock>, lock: Lock, lease_ms: i64) -> Result<rk_status> {
+fn make(out: &Out<*mut rk_lock>, mut lock: Lock, lease_ms: i64) -> Result<rk_status> {
     out.wanted()?;
-    let lock = lock.lease(lease(lease_ms)?);
+    if let Some(lease) = lease(lease_ms)? {
+        lock = lock.lease(lease);
+    }
     lock.valid()?;
     out.set(rk_lock::new(Kind::One(lock, Vec::new())));
     Ok(rk_status::RK_OK)
 }
 
 /// Makes a lock of this name: the key lock:{name} in the server. lease_ms: for how long the server keeps it when
-/// nothing more is heard of its holder; at least 1, otherwise RK_ERR_ARGUMENT. Nothing is sent before it is acquired.
-/// out may not be NULL.
+/// nothing more is heard of its holder; -1: 10 seconds, otherwise at least 1, or RK_ERR_ARGUMENT. Nothing is sent before
+/// it is acquired. out may not be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rk_lock_new(
     manager: *mut rk_manager,
@@ -325,9 +329,11 @@ pub unsafe extern "C" fn rk_lock_new_redlock(
     c.run(err, || {
         let managers = c.array(managers, n, "managers")?.iter();
         let managers: Result<Vec<_>> = managers.map(|one| c.manager(*one).cloned()).collect();
-        let lock = Redlock::new(&managers?, c.text(name, "name")?);
+        let mut lock = Redlock::new(&managers?, c.text(name, "name")?);
         out.wanted()?;
-        let lock = lock.lease(lease(lease_ms)?);
+        if let Some(lease) = lease(lease_ms)? {
+            lock = lock.lease(lease);
+        }
         lock.check()?;
         out.set(rk_lock::new(Kind::Many(lock, None)));
         Ok(rk_status::RK_OK)

@@ -8,7 +8,7 @@ static void basics(rk_manager *keep)
 {
     rk_lock *lock = NULL, *other = NULL;
     bool yes = true;
-    int64_t fence = -1, next = -1;
+    int64_t fence = -1, next = -1, left = 0;
 
     OK(rk_lock_new(keep, "report", 5000, &lock, &err));
     OK(rk_lock_new(keep, "report", 5000, &other, &err));
@@ -47,6 +47,13 @@ static void basics(rk_manager *keep)
     OK(rk_lock_try_acquire(lock, &yes, &err));
     CHECK(yes);
     rk_lock_free(lock);
+
+    /* The default lease. */
+    OK(rk_lock_new(keep, "ten", -1, &lock, &err));
+    OK(rk_lock_acquire(lock, 1000, &err));
+    OK(rk_ttl(keep, TEXT("lock:ten"), &left, &err));
+    CHECK(left >= 9 && left <= 10);
+    rk_lock_free(lock);
 }
 
 static void bad_input(rk_manager *keep)
@@ -58,7 +65,8 @@ static void bad_input(rk_manager *keep)
     HAS(rk_error_message(err), "lease_ms: 0");
     done();
     CHECK(lock == NULL);
-    STATUS(RK_ERR_ARGUMENT, rk_lock_new(keep, "x", -1, &lock, &err));
+    STATUS(RK_ERR_ARGUMENT, rk_lock_new(keep, "x", -2, &lock, &err));
+    STATUS(RK_ERR_ARGUMENT, rk_lock_new(keep, "x", INT64_MIN, &lock, &err));
     STATUS(RK_ERR_ARGUMENT, rk_lock_new(keep, "", 1000, &lock, &err));
     STATUS(RK_ERR_ARGUMENT, rk_lock_new(keep, "a}b", 1000, &lock, &err));
     STATUS(RK_ERR_ARGUMENT, rk_lock_new(keep, NULL, 1000, &lock, &err));
