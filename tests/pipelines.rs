@@ -4,6 +4,7 @@ mod home;
 mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use home::Home;
@@ -198,6 +199,38 @@ fn a_frozen_server_holds_no_pipeline_past_its_deadline() {
     assert!(started.elapsed() < Duration::from_millis(600));
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert_eq!(pipe.outcome(0), Some(Outcome::Unknown));
+}
+
+#[test]
+fn replies_that_had_come_when_the_time_was_over_count() {
+    // Fewer bytes than a long pipeline wakes anybody for, whether all of it could be sent or not.
+    for size in [1, 16 << 10] {
+        let (answered, count) = (500, 3_000);
+        let peer = Peer::after_handshake(move |request| {
+            let number: usize = std::str::from_utf8(&request[1]).unwrap().parse().unwrap();
+            match number.cmp(&answered) {
+                std::cmp::Ordering::Less => "+OK\r\n",
+                std::cmp::Ordering::Equal => {
+                    // It reads nothing more for a while.
+                    thread::sleep(Duration::from_millis(1200));
+                    ""
+                }
+                std::cmp::Ordering::Greater => "",
+            }
+        });
+        let keep = Manager::open(&peer.url()).unwrap();
+        let value = vec![b'x'; size];
+        let mut pipe = keep.pipeline();
+        pipe.within(Duration::from_secs(1));
+        for i in 0..count {
+            pipe.command(("SET", i, &value)).unwrap();
+        }
+        let error = pipe.execute().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        let answers = (0..count).filter(|&i| pipe.outcome(i).is_none()).count();
+        assert_eq!(answers, answered, "{size}");
+        assert_eq!(pipe.outcome(answered), Some(Outcome::Unknown));
+    }
 }
 
 #[test]

@@ -193,11 +193,13 @@ impl Connection {
             match self.socket.send_some(&requests[*sent..]).map_err(io)? {
                 0 => {
                     self.set_low_water();
-                    self.socket.wait_either(deadline).map_err(io)?;
+                    let waited = self.socket.wait_either(deadline);
+                    // What has come counts, also when the time is over.
                     self.take_in(replies).map_err(io)?;
                     if self.reader.advance(replies)? != Progress::More {
                         return Err(unasked());
                     }
+                    waited.map_err(io)?;
                 }
                 n => *sent += n,
             }

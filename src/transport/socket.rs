@@ -269,13 +269,15 @@ impl Socket {
                 other => return other,
             }
         }
-        loop {
-            self.wait(READABLE, deadline)?;
+        while !deadline.passed() {
+            let waited = self.wait(READABLE, deadline);
             match self.recv_once(to, max, Sleep::Never) {
-                Err(error) if error.kind() == Io::WouldBlock => {}
+                Err(error) if error.kind() == Io::WouldBlock => waited?,
+                // Or the time is over, and these were too few to end the wait.
                 other => return other,
             }
         }
+        Err(Io::TimedOut.into())
     }
 
     fn recv_once(&self, to: &mut Vec<u8>, max: usize, sleep: Sleep) -> io::Result<usize> {
