@@ -237,19 +237,20 @@ fn what_is_in_hand_what_was_lost_on_the_way_and_how_long_a_batch_takes_is_told()
         let message = Message::from_json("made", "1").unwrap();
         sender.send("orders", &message).unwrap();
     };
+    let pending = || {
+        let all = keep.command(("XPENDING", "orders", "orders:billing:cg", "-", "+", 10));
+        all.map_or(0, |all: Vec<redis::Value>| all.len())
+    };
     send();
     let first = consumer.poll(PATIENCE).unwrap().expect("the message");
     assert_eq!(told("in_hand"), 1);
     first.ack().unwrap();
-    wait_until(PATIENCE, || told("in_hand") == 0);
+    wait_until(PATIENCE, || told("in_hand") == 0 && pending() == 0);
 
     // The server has given it out, and nobody has got it: it is asked for again.
     proxy.set(Way::ToClient, Fault::BlackHole);
     send();
-    wait_until(PATIENCE, || {
-        let pending = keep.command(("XPENDING", "orders", "orders:billing:cg", "-", "+", 10));
-        pending.is_ok_and(|all: Vec<redis::Value>| all.len() == 1)
-    });
+    wait_until(PATIENCE, || pending() == 1);
     // Cut first: what is still on its way would come through.
     proxy.cut_all();
     proxy.heal();

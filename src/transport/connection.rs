@@ -170,6 +170,7 @@ impl Connection {
                 None => self.receive(replies, deadline),
                 Some(began) => self.receive_timed(began, replies, deadline),
             });
+        // Nothing is to come any more: whoever waits next may wait for a single byte.
         self.set_low_water();
         reached.answered = match result {
             Ok(()) => count,
