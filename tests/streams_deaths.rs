@@ -41,7 +41,11 @@ fn send(keep: &Manager, total: usize) {
 /// Nothing is unread, and nothing unacknowledged.
 fn all_done(server: &Server) -> bool {
     let groups: Vec<HashMap<String, redis::Value>> = server.ask(&["XINFO", "GROUPS", "orders"]);
-    let number = |name: &str| redis::from_redis_value::<Option<i64>>(groups[0][name].clone());
+    // The consumer makes the group, and may not have come to it.
+    let Some(group) = groups.first() else {
+        return false;
+    };
+    let number = |name: &str| redis::from_redis_value::<Option<i64>>(group[name].clone());
     number("lag").ok().flatten() == Some(0) && number("pending").ok().flatten() == Some(0)
 }
 

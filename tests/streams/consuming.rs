@@ -161,13 +161,14 @@ fn persisting_ends_when_it_is_stopped_and_several_channels_share_one_wait() {
     let server = Home::alone();
     let keep = open(&server);
     let seen = Seen::default();
+    // Looking after the messages of others would wake it, too, as often as three channels do so.
+    let long = Duration::from_secs(30);
     let mut consumer = keep.consumer("l");
     for channel in ["a", "b", "c"] {
         consumer = consumer
-            .register_channel(channel, quick())
+            .register_channel(channel, quick().claim_idle(long))
             .register_handler(channel, seen.handler());
     }
-    let long = Duration::from_secs(30);
     let other = consumer.clone();
     let persisting =
         thread::spawn(move || other.persist_consume_all_channels(Duration::ZERO, long));
