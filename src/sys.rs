@@ -125,7 +125,7 @@ pub(crate) fn monotonic() -> u64 {
 /// Sleeps while the word has this value, until it is woken or the time is over; may return earlier.
 pub(crate) fn wait_on(word: &AtomicU32, value: u32, time: Duration) {
     let time = libc::timespec {
-        tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_sec: time.as_secs().min(i64::MAX as u64) as _,
         tv_nsec: time.subsec_nanos() as _,
     };
     // SAFETY: the word and the time live for the whole call, and the kernel only reads them.

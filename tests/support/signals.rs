@@ -23,14 +23,14 @@ impl Signals {
             let set = libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut());
             assert_eq!(set, 0);
         }
-        // SAFETY: plain.
-        let target = unsafe { libc::pthread_self() };
+        // SAFETY: plain. With musl it is a pointer, which no other thread would be handed.
+        let target = unsafe { libc::pthread_self() } as usize;
         let over = Arc::new(AtomicBool::new(false));
         let ended = over.clone();
         let sender = std::thread::spawn(move || {
             while !ended.load(Ordering::Relaxed) {
                 // SAFETY: the thread waits for this one in `drop` before it ends.
-                unsafe { libc::pthread_kill(target, libc::SIGUSR1) };
+                unsafe { libc::pthread_kill(target as libc::pthread_t, libc::SIGUSR1) };
                 std::thread::sleep(Duration::from_millis(1));
             }
         });

@@ -270,7 +270,7 @@ fn wait_on(fd: i32, events: i16) -> pollfd {
 fn poll(fds: &mut [pollfd], until: Option<Instant>) {
     let left = until.map(|until| until.saturating_duration_since(Instant::now()));
     let left = left.map(|left| libc::timespec {
-        tv_sec: left.as_secs() as libc::time_t,
+        tv_sec: left.as_secs() as _,
         tv_nsec: left.subsec_nanos().into(),
     });
     let time = left
