@@ -18,16 +18,26 @@ MINOR := $(word 2,$(subst ., ,$(VERSION)))
 # A folder of its own: what is shipped is built with other settings than what is tested.
 SHIP ?= target/ship
 CARGOFLAGS ?=
-SHARED := $(SHIP)/release/libredkeep.so
-ARCHIVE := $(SHIP)/release/libredkeep.a
+# For another machine than this one, such as x86_64-unknown-linux-musl.
+TARGET :=
+BUILT := $(SHIP)/$(if $(TARGET),$(TARGET)/)release
+SHARED := $(BUILT)/libredkeep.so
+ARCHIVE := $(BUILT)/libredkeep.a
 # What a program has to name beside the archive.
-NATIVE := $(SHIP)/native-static-libs
+NATIVE := $(BUILT)/native-static-libs
 # What others wrote is built for size: it is in the way of no plain call.
 PROFILE := --config 'profile.release.lto="fat"' --config profile.release.codegen-units=1 \
 	--config 'profile.release.package."*".opt-level="s"'
 # SMALL=1: without TLS, and our own code for size too.
 ifdef SMALL
 PROFILE += --no-default-features --features capi --config 'profile.release.opt-level="s"'
+endif
+
+PROFILE += $(if $(TARGET),--target $(TARGET))
+# Where musl is, Rust links all of it into whatever it makes, and makes no shared library, unless it is told otherwise.
+MUSL := $(findstring musl,$(or $(TARGET),$(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')))
+ifdef MUSL
+PROFILE += --config 'build.rustflags=["-C", "target-feature=-crt-static"]'
 endif
 
 # What the files in include/ with blanks to fill are told.
@@ -58,13 +68,13 @@ setup-tests: ## install what the tests need, where it is missing
 	@./.ci/setup server gcc g++ clang++ valgrind python3 pkg-config openssl tmux cmake libhiredis-dev
 
 # One crate type at a time: with both, cargo drops LTO without a word. Cargo knows what is up to date.
-lib: ## build libredkeep.so and libredkeep.a as they are shipped (SMALL=1, CARGOFLAGS=)
+lib: ## build libredkeep.so and libredkeep.a as they are shipped (SMALL=1, TARGET=, CARGOFLAGS=)
 	$(CARGO) rustc --release --lib --crate-type cdylib --target-dir $(SHIP) $(PROFILE) $(CARGOFLAGS) \
 		-- --cfg c_only
 	$(CARGO) rustc --release --lib --crate-type staticlib --target-dir $(SHIP) $(PROFILE) $(CARGOFLAGS) \
 		-- --cfg c_only --print native-static-libs='$(CURDIR)/$(NATIVE)'
 
-install: lib ## install libraries, headers, pkg-config and CMake files (PREFIX=, DESTDIR=, SMALL=1)
+install: lib ## install libraries, headers, pkg-config and CMake files (PREFIX=, DESTDIR=, SMALL=1, TARGET=)
 	$(INSTALL) -d '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(LIBDIR)/cmake/redkeep' '$(DESTDIR)$(INCLUDEDIR)'
 	$(INSTALL) -m 755 $(SHARED) '$(DESTDIR)$(LIBDIR)/libredkeep.so.$(VERSION)'
 	ln -sf libredkeep.so.$(VERSION) '$(DESTDIR)$(LIBDIR)/libredkeep.so.$(MAJOR)'
