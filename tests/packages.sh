@@ -123,6 +123,26 @@ musl() {
     nm -D --defined-only "$libc" | awk '{ print $NF }' | sort -u >"$build/musl"
     try "it calls what musl has, such as poll" grep -qx poll "$build/called"
     try "and nothing else" diff /dev/null <(comm -23 "$build/called" "$build/musl")
+    with_musl
+}
+
+# A program in which there is nothing but musl's: it needs no library where it runs.
+with_musl() {
+    local target own archive
+    target=$(uname -m)-unknown-linux-musl
+    own=$(rustc --print sysroot)/lib/rustlib/$target/lib/self-contained
+    archive=$build/with-musl/$target/debug/libredkeep.a
+    if ! command -v musl-gcc >/dev/null || [ ! -d "$own" ]; then
+        echo "left out: a program with musl (package musl-tools, rustup target add $target)"
+        return
+    fi
+    try "the archive for musl" env "CC_${target//-/_}=musl-gcc" "$cargo" rustc --lib --crate-type staticlib \
+        --target "$target" --target-dir "$build/with-musl"
+    try "it warns of nothing" fails grep -q '^warning' "$build/output"
+    try "a program with it" musl-gcc -static -Iinclude tests/c/stranger/main.c "$archive" "-L$own" -lunwind \
+        -o "$build/program-with-musl"
+    try "it needs no library" fails grep -q NEEDED <(readelf -d "$build/program-with-musl")
+    try "it runs" grep -q '^hello from redkeep ' <("$build/program-with-musl")
 }
 
 # Its installation takes many minutes, so only where it is there.
