@@ -128,19 +128,21 @@ fn a_slow_handler_does_not_hold_back_acknowledgements() {
     send(&keep, "orders", 0..10);
     let go = Arc::new(AtomicBool::new(false));
     let wait = go.clone();
+    let at_last = Arc::new(AtomicBool::new(false));
+    let begun = at_last.clone();
     let consumer = keep
         .consumer("l")
         .register_channel("orders", quick())
         .register_handler("orders", move |message: &Received| {
             thread::sleep(ms(10));
-            let last = message.body() == "9";
-            wait_until(PATIENCE, || !last || wait.load(SeqCst));
+            if message.body() == "9" {
+                begun.store(true, SeqCst);
+                wait_until(PATIENCE, || wait.load(SeqCst));
+            }
             Ok::<(), String>(())
         });
     begin(&consumer);
-    // The group is made by the thread that reads.
-    let groups = || server.ask::<Vec<redis::Value>>(&["XINFO", "GROUPS", "orders"]);
-    wait_until(PATIENCE, || !groups().is_empty());
+    wait_until(PATIENCE, || at_last.load(SeqCst));
     wait_until(PATIENCE, || pending(&server, "orders", "orders:l:cg") == 1);
     go.store(true, SeqCst);
     consumer.stop(PATIENCE).unwrap();
