@@ -109,10 +109,12 @@ fn main() {
                     .unwrap_or_default()
                     .max(1);
                 let share = by_pool(&keeps[0]) as f64 / calls as f64;
-                // In each round beside the better of that round.
-                let ratio = (0..rounds).map(|n| seen[0][n] / seen[1][n].max(seen[2][n]));
+                let [ours, lines, pool] = seen.clone().map(median);
+                // In each round beside the one that is the better over all of them: the better of each round would be
+                // whichever had the luck.
+                let better = if lines > pool { 1 } else { 2 };
+                let ratio = (0..rounds).map(|n| seen[0][n] / seen[better][n]);
                 let ratio = median(ratio.collect());
-                let [ours, lines, pool] = seen.map(median);
                 println!(
                     "| {distance:?} | {size} | {threads} | {ours:.0} | {share:.2} | {lines:.0} | {pool:.0} | {ratio:.2} |"
                 );
