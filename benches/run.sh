@@ -94,8 +94,10 @@ bulk() {
     local -A medians
     shift
     for peer in hiredis redkeep; do : >"$folder/$peer"; done
+    local peers
     for round in $(seq "$rounds"); do
-        for peer in hiredis redkeep; do
+        if ((round % 2)); then peers="hiredis redkeep"; else peers="redkeep hiredis"; fi
+        for peer in $peers; do
             taskset -c "$cpu" "$bulk_program" "$peer" "$tcp" "$@" >>"$folder/$peer"
         done
     done
