@@ -33,12 +33,15 @@ pub(crate) struct SharedLine {
 /// connection each is ahead by a third with 4 callers and by a tenth with 5; lines are ahead by a tenth with 6, by a
 /// third with 8, and by two and more times from 16 on.
 const FEW: usize = 5;
+/// And so many where a batch takes this long: with round trips of 0.2 ms, a connection each is ahead by a tenth with 8
+/// callers, and far behind with 16.
+const FEW_FROM_AFAR: usize = 8;
+const AFAR: Duration = Duration::from_micros(150);
 /// Callers are few once so many in a row have found it so. Threads that start one after the other are few for a moment,
 /// and a connection for each of them would be opened for nothing.
 const IN_A_ROW: usize = 64;
 /// Where even the quickest batches take this long, it is the way that takes the time, and more connections carry more.
-/// With 0.2 ms, lines are ahead of a connection each from 16 callers on, and beside it with 8; with 2 ms both together are
-/// ahead of either.
+/// With 2 ms both together are ahead of either.
 const FAR: Duration = Duration::from_millis(1);
 
 pub(crate) struct Lines {
@@ -61,11 +64,11 @@ pub(crate) struct Callers {
 }
 
 impl Callers {
-    /// Whether callers are few, and have been for a while, as this one finds it.
-    fn are_few(&self, under_way: usize) -> bool {
+    /// Whether callers are no more than `most`, and have been for a while, as this one finds it.
+    fn are_few(&self, under_way: usize, most: usize) -> bool {
         let few = self.few.load(Ordering::Relaxed);
         // Written only where it changes: all callers read it.
-        if under_way > FEW {
+        if under_way > most {
             if few > 0 {
                 self.few.store(0, Ordering::Relaxed);
             }
@@ -167,7 +170,9 @@ impl Lines {
 
     /// Whether a connection that the pool has to spare is better than a seat on a line.
     pub(crate) fn prefer_spare(&self, inside: &Inside<'_>) -> bool {
-        self.pace.least() >= FAR || self.callers.are_few(inside.count)
+        let least = self.pace.least();
+        let few = if least < AFAR { FEW } else { FEW_FROM_AFAR };
+        least >= FAR || self.callers.are_few(inside.count, few)
     }
 
     /// A seat on a line that is not stuck.
@@ -296,10 +301,10 @@ mod tests {
     #[test]
     fn callers_are_few_once_many_in_a_row_have_found_it_so() {
         let callers = Callers::default();
-        let found_few = |times| (0..times).filter(|_| callers.are_few(FEW)).count();
+        let found_few = |times| (0..times).filter(|_| callers.are_few(FEW, FEW)).count();
         assert_eq!(found_few(IN_A_ROW), 0);
         assert_eq!(found_few(10), 10);
-        assert!(!callers.are_few(FEW + 1));
+        assert!(!callers.are_few(FEW + 1, FEW));
         assert_eq!(found_few(IN_A_ROW + 1), 1);
     }
 }
