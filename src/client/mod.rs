@@ -250,9 +250,7 @@ impl Client {
         match self.dispatch_if_made() {
             Some(dispatch) => {
                 dispatch.counters.swallowed.add();
-                if let Some(others) = dispatch.counters.told.may() {
-                    log::warn!(target: "redkeep", "{what}: {error}{others}");
-                }
+                tell!(limit: dispatch.counters.told, warn, "{what}: {error}");
             }
             // Switched off on purpose is no news.
             None if error.kind() == ErrorKind::Disabled => {}

@@ -45,13 +45,17 @@ impl Limit {
     }
 }
 
-/// Says something in the log, from a place that may have it to say again and again: `tell!(warn, "{what} failed")`.
+/// Says something in the log, from a place that may have it to say again and again: `tell!(warn, "{what} failed")`. A limit
+/// of one's own, where each of many is to be heard, stands first: `tell!(limit: limit, warn, ...)`.
 macro_rules! tell {
-    ($level:ident, $($text:tt)+) => {{
-        static LIMIT: $crate::clock::Limit = $crate::clock::Limit::new();
-        if let Some(others) = LIMIT.may() {
+    (limit: $limit:expr, $level:ident, $($text:tt)+) => {
+        if let Some(others) = $limit.may() {
             log::$level!(target: "redkeep", "{}{others}", format_args!($($text)+));
         }
+    };
+    ($level:ident, $($text:tt)+) => {{
+        static LIMIT: $crate::clock::Limit = $crate::clock::Limit::new();
+        $crate::clock::tell!(limit: LIMIT, $level, $($text)+);
     }};
 }
 pub(crate) use tell;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::{Moment, times};
+use crate::clock::{Moment, tell, times};
 use crate::config::{CommandEnd, CommandStart, Settings};
 use crate::dispatch::reading;
 use crate::error::Error;
@@ -88,9 +88,6 @@ fn watch(
 #[cold]
 fn tell_of_slow(counters: &Counters, end: &CommandEnd<'_>) {
     counters.slow.add();
-    let Some(others) = counters.slow_limit.may() else {
-        return;
-    };
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
     let what = match end.commands {
         1 => end.name.to_owned(),
@@ -106,10 +103,11 @@ fn tell_of_slow(counters: &Counters, end: &CommandEnd<'_>) {
         n => format!(" in {n} tries"),
     };
     let times = &end.times;
-    log::warn!(
-        target: "redkeep",
+    tell!(
+        limit: counters.slow_limit,
+        warn,
         "slow: {what} to {node} took {:.1} ms{again}{how}: wait {:.1}, connect {:.1}, write {:.1}, server {:.1}, \
-         read {:.1} (property slow_call){others}",
+         read {:.1} (property slow_call)",
         ms(end.duration),
         ms(times.wait),
         ms(times.connect),

@@ -17,7 +17,7 @@ use crate::ffi::error::{c_string, rk_error, rk_status};
 use crate::ffi::manager::rk_manager;
 use crate::ffi::userdata::Userdata;
 use crate::fork::{self, lock};
-use crate::lock::{Held, Lock, Redlock, RedlockHeld};
+use crate::lock::{Held, LEASE, Lock, Redlock, RedlockHeld};
 
 /// A lock, and what this handle holds of it. It keeps its manager alive. In a child of fork(), a lock that the parent
 /// holds stays the parent's: it is not held there, and freeing it does not release it.
@@ -165,10 +165,10 @@ impl Gate {
 }
 
 /// None for -1, which is the default.
-fn lease(lease_ms: i64) -> Result<Option<Duration>> {
+fn lease(lease_ms: i64) -> Result<Duration> {
     match u64::try_from(lease_ms) {
-        Ok(lease @ 1..) => Ok(Some(Duration::from_millis(lease))),
-        Err(_) if lease_ms == -1 => Ok(None),
+        Ok(lease @ 1..) => Ok(Duration::from_millis(lease)),
+        Err(_) if lease_ms == -1 => Ok(LEASE),
         _ => Err(Error::argument(format!(
             "lease_ms: {lease_ms} is not allowed; it takes milliseconds from 1, or -1"
         ))),
@@ -224,11 +224,9 @@ impl Drop for rk_lock {
     }
 }
 
-fn make(out: &Out<*mut rk_lock>, mut lock: Lock, lease_ms: i64) -> Result<rk_status> {
+fn make(out: &Out<*mut rk_lock>, lock: Lock, lease_ms: i64) -> Result<rk_status> {
     out.wanted()?;
-    if let Some(lease) = lease(lease_ms)? {
-        lock = lock.lease(lease);
-    }
+    let lock = lock.lease(lease(lease_ms)?);
     lock.valid()?;
     out.set(rk_lock::new(Kind::One(lock, Vec::new())));
     Ok(rk_status::RK_OK)
@@ -329,11 +327,9 @@ pub unsafe extern "C" fn rk_lock_new_redlock(
     c.run(err, || {
         let managers = c.array(managers, n, "managers")?.iter();
         let managers: Result<Vec<_>> = managers.map(|one| c.manager(*one).cloned()).collect();
-        let mut lock = Redlock::new(&managers?, c.text(name, "name")?);
+        let lock = Redlock::new(&managers?, c.text(name, "name")?);
         out.wanted()?;
-        if let Some(lease) = lease(lease_ms)? {
-            lock = lock.lease(lease);
-        }
+        let lock = lock.lease(lease(lease_ms)?);
         lock.check()?;
         out.set(rk_lock::new(Kind::Many(lock, None)));
         Ok(rk_status::RK_OK)

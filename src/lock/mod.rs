@@ -90,6 +90,9 @@ impl Kind {
 
 type OnLost = dyn Fn(&str) + Send + Sync;
 
+/// Where nothing else was asked for.
+pub(crate) const LEASE: Duration = Duration::from_secs(10);
+
 /// What was asked for, checked.
 pub(crate) struct Terms {
     kind: Kind,
@@ -125,7 +128,7 @@ impl Lock {
             client: manager.client(),
             kind,
             name: name.into(),
-            lease: Duration::from_secs(10),
+            lease: LEASE,
             within: None,
             renew: true,
             max_hold: None,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::clock::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork;
-use crate::lock::{Held, Kind, Lock, OnLost};
+use crate::lock::{Held, Kind, LEASE, Lock, OnLost};
 use crate::manager::Manager;
 use crate::sys;
 
@@ -49,10 +49,10 @@ impl Redlock {
         Redlock {
             locks: managers.iter().map(lock).collect(),
             name: name.into(),
-            lease: Duration::from_secs(10),
+            lease: LEASE,
             on_lost: None,
         }
-        .lease(Duration::from_secs(10))
+        .lease(LEASE)
     }
 
     /// For how long the servers keep the lock when nothing more is heard of its holder. At least 20 ms. Defaults to

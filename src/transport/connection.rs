@@ -337,6 +337,7 @@ impl Connection {
 
     /// How many bytes end the next wait: never more than half of what is sure to come. The kernel counts anew behind what a
     /// sleeping recv(2) has taken already, so that one may end with twice as many.
+    #[inline]
     fn set_low_water(&mut self) {
         let bytes = match self.reader.to_come() / 2 {
             few if few < LONG => 1,

@@ -67,17 +67,20 @@ impl Nest {
         self.frames.len() == usize::from(self.batch)
     }
 
+    #[inline]
+    fn batch_frame(&self) -> Option<&Frame> {
+        self.frames.first().filter(|_| self.batch)
+    }
+
     /// How many replies of the batch have not come yet, the one under way among them.
+    #[inline]
     pub(super) fn missing(&self) -> usize {
-        match self.frames.first() {
-            Some(frame) if self.batch => frame.left,
-            _ => 0,
-        }
+        self.batch_frame().map_or(0, |frame| frame.left)
     }
 
     /// Gives up on a batch: it becomes the array of the replies that have come, and tells how many these are.
     pub(super) fn close_batch(&mut self, reply: &mut Reply) -> usize {
-        let Some(frame) = self.frames.first().filter(|_| self.batch) else {
+        let Some(frame) = self.batch_frame() else {
             return 0;
         };
         let whole = frame.total - frame.left;

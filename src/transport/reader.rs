@@ -216,6 +216,7 @@ impl Reader {
     }
 
     /// So many bytes at least are still to come of the batch that is being read.
+    #[inline]
     pub(crate) fn to_come(&self) -> usize {
         // The one under way may lack a single byte.
         self.nest.missing().saturating_sub(1) * SHORTEST
