@@ -307,4 +307,28 @@ mod tests {
         assert!(!callers.are_few(FEW + 1, FEW));
         assert_eq!(found_few(IN_A_ROW + 1), 1);
     }
+
+    #[test]
+    fn how_many_are_few_is_a_matter_of_the_distance() {
+        let now = Moment::now();
+        for (distance, most) in [
+            (50, FEW),
+            (149, FEW),
+            (150, FEW_FROM_AFAR),
+            (999, FEW_FROM_AFAR),
+        ] {
+            let lines = Lines::new(2, &Arc::default());
+            lines.took(now, now + Duration::from_micros(distance));
+            let found_few = |under_way: usize| {
+                let _others: Vec<_> = (1..under_way).map(|_| lines.count_in()).collect();
+                let inside = lines.count_in();
+                (0..=IN_A_ROW).any(|_| lines.prefer_spare(&inside))
+            };
+            assert!(found_few(most), "{distance} us");
+            assert!(!found_few(most + 1), "{distance} us");
+        }
+        let lines = Lines::new(2, &Arc::default());
+        lines.took(now, now + FAR);
+        assert!(lines.prefer_spare(&lines.count_in()), "both ways together");
+    }
 }
