@@ -1,5 +1,5 @@
 //! What servers refuse: each error has the documented kind and outcome, and nothing was executed. Here by real servers;
-//! by scripted ones also in tests/outages.rs, and TRYAGAIN and CLUSTERDOWN of a real cluster in tests/cluster/.
+//! by scripted ones also in tests/outages/, and TRYAGAIN and CLUSTERDOWN of a real cluster in tests/cluster/.
 
 use std::thread;
 use std::time::Duration;
