@@ -3,12 +3,14 @@
 //! Every failure says what became of the command, and that alone decides what follows. Not sent, or refused for a
 //! reason that passes: again. Unknown: again only if twice is the same as once. Never past the deadline.
 
+mod asking;
 mod knowledge;
 mod reading;
 mod request;
 mod scatter;
 mod table;
 mod threads;
+mod verdict;
 mod watch;
 
 use std::sync::Arc;
@@ -20,9 +22,10 @@ use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::node::{Batch, Company, Node};
 use crate::stats::{Counters, Reporters};
 use crate::topology::{Picked, Topology};
-use crate::transport::{Entry, Kind, Reached, Reply, command};
+use crate::transport::{Reached, Reply};
 use crate::worker::Crew;
 
+use asking::{ask, ask_many, endless};
 use knowledge::Knowledge;
 #[cfg(test)]
 pub(crate) use reading::blocks;
@@ -30,6 +33,8 @@ pub(crate) use reading::{Answers, Join, Mute, Reading, answers, join, keys, read
 pub(crate) use request::{Class, Request};
 pub(crate) use scatter::{Fate, Part};
 pub(crate) use threads::Threads;
+pub(crate) use verdict::refused;
+use verdict::{Verdict, cannot_answer, refused_whole};
 pub(crate) use watch::{Sent, Way, watched};
 
 /// The pause before the first repetition; it doubles from there to `LONGEST`.
@@ -62,16 +67,6 @@ impl Drop for Dispatch {
 
 /// Threads end within moments; the limit is for a machine that is out of breath.
 const MOMENT: Duration = Duration::from_secs(1);
-
-/// What is to be done about an error.
-enum Verdict {
-    /// It is the answer.
-    Final,
-    /// Try again, a few times.
-    Again,
-    /// Try again until the deadline: the server says that it needs a moment.
-    Patience,
-}
 
 impl Dispatch {
     pub(crate) fn new(target: &Target, settings: Arc<Settings>) -> Result<Dispatch> {
@@ -468,44 +463,6 @@ impl Dispatch {
             }
         }
     }
-
-    /// A node of a cluster that was opened as a server by itself says MOVED, and that alone explains little.
-    fn explained(&self, error: Error) -> Error {
-        if self.topology.may_change() || !matches!(error.code(), Some("MOVED" | "ASK")) {
-            return error;
-        }
-        let text = format!(
-            "{} (the server is part of a cluster; a redis+cluster:// url, or the property use_cluster, follows its keys)",
-            error.message()
-        );
-        error.with_message(text)
-    }
-
-    fn verdict(&self, error: &Error, class: Class) -> Verdict {
-        use ErrorKind::*;
-        match (error.outcome(), error.kind()) {
-            // Nothing about these changes by trying again.
-            (_, Closed | PoolTimeout | UnknownNode | Auth | Tls | System | Internal) => {
-                Verdict::Final
-            }
-            (_, Timeout) if !self.settings.retry_on_timeout => Verdict::Final,
-            (Outcome::NotSent, _) => Verdict::Again,
-            (Outcome::Refused, Loading) => Verdict::Patience,
-            // The key lives on another node, and goes on doing so.
-            (Outcome::Refused, Cluster) if matches!(error.code(), Some("MOVED" | "ASK")) => {
-                Verdict::Final
-            }
-            (Outcome::Refused, Cluster) => Verdict::Patience,
-            // Another server is a primary now, or will soon be.
-            (Outcome::Refused, ReadOnly) if self.topology.may_change() => Verdict::Patience,
-            (Outcome::Refused, ReadOnly) => Verdict::Again,
-            (Outcome::Refused, NoWrites) if error.code() == Some("NOREPLICAS") => Verdict::Again,
-            (Outcome::Refused, _) => Verdict::Final,
-            (Outcome::Unknown, Protocol | ReplyTooLarge) => Verdict::Final,
-            (Outcome::Unknown, _) if class.may_repeat() => Verdict::Again,
-            (Outcome::Unknown, _) => Verdict::Final,
-        }
-    }
 }
 
 /// What is to be done, and by when.
@@ -541,106 +498,5 @@ impl Route<'_> {
             Route::Key(key) => Route::Primary(key),
             other => other,
         }
-    }
-}
-
-/// Whether the failure says something about the server, and not about the command.
-fn cannot_answer(error: &Error) -> bool {
-    use ErrorKind::*;
-    matches!(
-        error.kind(),
-        Connect
-            | Resolve
-            | Io
-            | NoHealthyPools
-            | UnknownNode
-            | Loading
-            | Cluster
-            | Auth
-            | Tls
-            | NoPermission
-    )
-}
-
-fn endless(error: Error) -> Error {
-    let text = format!(
-        "redirected {REDIRECTS} times, and again: {}; the nodes of the cluster do not agree on who serves this slot",
-        error.message()
-    );
-    error.with_message(text)
-}
-
-/// Sends a request behind ASKING, to a node that an ASK named.
-fn ask(node: &Node, request: &Request<'_>, reply: &mut Reply) -> Result<()> {
-    let batch = Batch {
-        bytes: request.bytes,
-        count: 1,
-        atomic: false,
-        started: request.started,
-        deadline: request.deadline,
-    };
-    ask_many(node, &batch, reply, &mut Reached::default())?;
-    reply.root = reply.children(reply.root())[0];
-    Ok(())
-}
-
-/// Sends a batch behind ASKING: that is for its first command, or for the whole of a transaction.
-fn ask_many(
-    node: &Node,
-    batch: &Batch<'_>,
-    replies: &mut Reply,
-    reached: &mut Reached,
-) -> Result<()> {
-    let mut bytes = Vec::with_capacity(batch.bytes.len() + 16);
-    command(&mut bytes, &[b"ASKING"]);
-    let before = bytes.len();
-    bytes.extend_from_slice(batch.bytes);
-    let whole = Batch {
-        bytes: &bytes,
-        count: batch.count + 1,
-        ..*batch
-    };
-    let result = node.call_many(&whole, replies, reached);
-    reached.sent = reached.sent.saturating_sub(before);
-    reached.answered = reached.answered.saturating_sub(1);
-    if replies.root.len > 0 {
-        // The answer to ASKING; children stand side by side.
-        replies.root.start += 1;
-        replies.root.len -= 1;
-    }
-    result
-}
-
-/// Every command was refused, for a reason that passes or that tells of another node: as if one request had been.
-fn refused_whole(replies: &Reply, atomic: bool, may_change: bool) -> Option<Error> {
-    use ErrorKind::{Cluster, ExecAbort, Loading, ReadOnly};
-    let all = replies.children(replies.root());
-    let error_of = |entry: &Entry| {
-        (entry.kind == Kind::Error).then(|| Error::from_server(replies.bytes_of(entry)))
-    };
-    let first = all.iter().find_map(error_of)?;
-    let none_done = all.iter().all(|entry| entry.kind == Kind::Error);
-    if !atomic || !may_change {
-        let passes = matches!(first.kind(), Loading | ReadOnly);
-        return (passes && none_done).then_some(first);
-    }
-    let passes = |error: &Error| matches!(error.kind(), Loading | ReadOnly | Cluster);
-    // EXEC executes nothing if it is refused itself, or a command was before it.
-    let exec = all.last().and_then(error_of)?;
-    let none_done = none_done || exec.kind() == ExecAbort || passes(&exec);
-    (none_done && passes(&first)).then_some(first)
-}
-
-/// An error reply to a request of this class. A script may have done half its work before its error.
-pub(crate) fn refused(text: &[u8], class: Class) -> Error {
-    let error = Error::from_server(text);
-    let before_it_ran = matches!(
-        error.code(),
-        Some("NOSCRIPT" | "LOADING" | "MASTERDOWN" | "MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN")
-            | Some("CROSSSLOT" | "NOPERM" | "NOAUTH" | "BUSY" | "NOREPLICAS" | "MISCONF")
-    );
-    match class {
-        Class::Script if !before_it_ran => error.outcome_is(Outcome::Unknown),
-        _ => error,
     }
 }
