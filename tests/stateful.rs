@@ -12,7 +12,7 @@ mod stateful {
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use redkeep::{Config, ErrorKind, Manager, Outcome};
+use redkeep::{Config, ErrorKind, Lease, Manager, Outcome};
 use support::{Fault, PATIENCE, Proxy, Server, Way, collect_logs, logged, wait_until};
 
 fn open(server: &Server) -> Manager {

@@ -212,17 +212,21 @@ fn a_huge_reply_holds_up_nobody_else() {
     assert!(meanwhile > 200, "{meanwhile}");
 }
 
+fn fifty_each(keep: &Manager, callers: usize) {
+    at_once(callers, |n| {
+        for round in 0..50 {
+            echo(keep, &format!("{n}:{round}"), TIME).unwrap();
+        }
+    });
+}
+
 #[test]
 fn without_lines_everything_goes_by_the_pool() {
     let server = Server::start();
     let keep = with(&server.url(), |config| {
         config.shared_lines(0).max_connections(3)
     });
-    at_once(16, |n| {
-        for round in 0..50 {
-            echo(&keep, &format!("{n}:{round}"), TIME).unwrap();
-        }
-    });
+    fifty_each(&keep, 16);
     assert!(lines(&keep).is_empty());
     assert_eq!(by_pool(&keep), 16 * 50);
     assert!(server.connections() <= 3);
@@ -234,11 +238,7 @@ fn many_lines_serve_as_well() {
     let keep = with(&server.url(), |config| {
         config.shared_lines(64).max_connections(1)
     });
-    at_once(64, |n| {
-        for round in 0..50 {
-            echo(&keep, &format!("{n}:{round}"), TIME).unwrap();
-        }
-    });
+    fifty_each(&keep, 64);
     assert!(server.connections() <= 65);
     let commands: u64 = lines(&keep).iter().map(|line| line.commands).sum();
     assert_eq!(commands + by_pool(&keep), 64 * 50);

@@ -8,14 +8,17 @@ fn lose_the_reply(proxy: &Proxy) {
     proxy.heal();
 }
 
+/// One manager by a proxy, and one that reaches the server whatever becomes of that.
+fn by_proxy_and_not(server: &Server) -> (Proxy, Manager, Manager) {
+    let proxy = Proxy::to(server.address());
+    let keep = Manager::open(&proxy.url()).unwrap();
+    (proxy, keep, Manager::open(&server.url()).unwrap())
+}
+
 #[test]
 fn a_lock_whose_reply_was_lost_is_held_by_the_same_token() {
     let server = Server::start();
-    let proxy = Proxy::to(server.address());
-    let (keep, other) = (
-        Manager::open(&proxy.url()).unwrap(),
-        Manager::open(&server.url()).unwrap(),
-    );
+    let (proxy, keep, other) = by_proxy_and_not(&server);
     let lock = keep.lock("doubt").lease(Duration::from_secs(60));
     // The script is known, and the connection is open.
     assert!(lock.try_acquire().unwrap().unwrap().release().unwrap());
@@ -62,11 +65,7 @@ fn a_lock_whose_answer_came_later_than_its_lease_is_not_held() {
 #[test]
 fn a_waiter_whose_reply_was_lost_waits_on() {
     let server = Server::start();
-    let proxy = Proxy::to(server.address());
-    let (keep, other) = (
-        Manager::open(&proxy.url()).unwrap(),
-        Manager::open(&server.url()).unwrap(),
-    );
+    let (proxy, keep, other) = by_proxy_and_not(&server);
     for fair in [false, true] {
         let lock = keep.lock("doubt").fair(fair);
         assert!(lock.acquire(PATIENCE).unwrap().release().unwrap());
@@ -93,11 +92,7 @@ fn a_waiter_whose_reply_was_lost_waits_on() {
 #[test]
 fn a_lock_that_nobody_knows_of_is_given_back_before_its_lease_is_over() {
     let server = Server::start();
-    let proxy = Proxy::to(server.address());
-    let (keep, other) = (
-        Manager::open(&proxy.url()).unwrap(),
-        Manager::open(&server.url()).unwrap(),
-    );
+    let (proxy, keep, other) = by_proxy_and_not(&server);
     let lock = keep.lock("doubt").lease(Duration::from_secs(60));
     assert!(lock.try_acquire().unwrap().unwrap().release().unwrap());
     for wait in [0, 10_000] {

@@ -21,6 +21,17 @@ fn publish(keep: &Manager, channel: &str, data: impl redkeep::redis::ToRedisArgs
 
 const SOON: Duration = Duration::from_secs(5);
 
+fn sends_no_pipeline(one: &mut Lease) {
+    let mut pipe = one.pipeline();
+    pipe.command("PING").unwrap();
+    let error = pipe.execute().map(drop).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.outcome()),
+        (ErrorKind::Stateful, Outcome::NotSent),
+        "{error}"
+    );
+}
+
 #[test]
 fn a_lease_subscribes_receives_and_unsubscribes() {
     let server = Server::start();
@@ -54,17 +65,7 @@ fn a_lease_subscribes_receives_and_unsubscribes() {
         assert_eq!((&*left.0, left.2), ("unsubscribe", 1));
         let message: Message = one.receive(SOON).unwrap().unwrap();
         assert_eq!(message.2, "kept");
-        let error = one
-            .pipeline()
-            .command("PING")
-            .unwrap()
-            .execute()
-            .map(drop)
-            .unwrap_err();
-        assert_eq!(
-            (error.kind(), error.outcome()),
-            (ErrorKind::Stateful, Outcome::NotSent)
-        );
+        sends_no_pipeline(&mut one);
         let before = closed(&keep);
         drop(one);
         assert_eq!(closed(&keep), before + 1);
@@ -149,14 +150,7 @@ fn replies_that_are_switched_off_are_not_waited_for() {
         let error = one.command::<()>(words).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Stateful, "{error}");
     }
-    let error = one
-        .pipeline()
-        .command("PING")
-        .unwrap()
-        .execute()
-        .map(drop)
-        .unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Stateful, "{error}");
+    sends_no_pipeline(&mut one);
     one.command::<()>(("CLIENT", "REPLY", "ON")).unwrap();
     assert_eq!(one.command::<i64>(("INCR", "n")).unwrap(), 14);
     let error = one.command::<()>(("CLIENT", "REPLY", "MAYBE")).unwrap_err();
