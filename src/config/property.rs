@@ -367,7 +367,8 @@ properties! {
     }
 
     /// The time between two health checks of a node; one that answered callers on its shared lines meanwhile is not asked.
-    /// 0: none are made.
+    /// 0: none are made. Who is in a cluster, or behind sentinels, is asked as often, with 0 each 10 s, and whenever a
+    /// failure makes it doubtful.
     health_check_interval: Duration, set by Duration {
         takes: Rule::TimeOrOff(MILLISECOND, DAY),
         example: "2s",
