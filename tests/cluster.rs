@@ -18,7 +18,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use redkeep::{Config, ErrorKind, Manager, NodeRole, Outcome, ReadFrom, Script, TopologyKind};
-use support::{Answer, Cluster, PATIENCE, Peer, Server, key_in, polite, slot, wait_until};
+use support::{
+    Answer, Cluster, End, PATIENCE, Peer, Punctual, Server, back, key_in, polite, slot, wait_until,
+};
 
 fn open(cluster: &Cluster) -> Manager {
     with(cluster, |config| config)

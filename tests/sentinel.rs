@@ -14,7 +14,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use redkeep::{Config, ErrorKind, Manager, NodeRole, Outcome, ReadFrom, TopologyKind};
-use support::{Answer, Fault, PATIENCE, Peer, Proxy, Sentinels, Server, Way, polite, wait_until};
+use support::{
+    Answer, End, Fault, PATIENCE, Peer, Proxy, Punctual, Sentinels, Server, Way, polite, wait_until,
+};
 
 fn open(all: &Sentinels) -> Manager {
     with(all, |config| config)

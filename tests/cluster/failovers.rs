@@ -3,36 +3,22 @@
 use crate::*;
 
 /// How an outage looked to the callers of one slot.
-#[derive(Default)]
 struct Watched {
     calls: AtomicU64,
     errors: AtomicU64,
-    late: AtomicU64,
+    punctual: Punctual,
     acknowledged: AtomicU64,
     unknown: AtomicU64,
 }
 
 const DEADLINE: Duration = Duration::from_millis(5000);
 
-/// Ends the others, also when a check has failed: a scope waits for all its threads.
-struct End<'a>(&'a AtomicBool);
-
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// Sets, reads and counts until told to stop.
 fn work(keep: &Manager, key: &str, stop: &AtomicBool, seen: &Watched) {
     let counter = format!("{{{key}}}n");
     let mut n = 0;
     let timed = |call: &mut dyn FnMut() -> redkeep::Result<()>, idempotent: bool| {
-        let started = Instant::now();
-        let result = call();
-        if started.elapsed() > DEADLINE + Duration::from_millis(250) {
-            seen.late.fetch_add(1, Ordering::Relaxed);
-        }
+        let result = seen.punctual.timed(call);
         seen.calls.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = &result
             && idempotent
@@ -62,6 +48,16 @@ fn work(keep: &Manager, key: &str, stop: &AtomicBool, seen: &Watched) {
 }
 
 impl Watched {
+    fn new() -> Watched {
+        Watched {
+            calls: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            punctual: Punctual::by(DEADLINE),
+            acknowledged: AtomicU64::new(0),
+            unknown: AtomicU64::new(0),
+        }
+    }
+
     fn errors(&self) -> u64 {
         self.errors.load(Ordering::Relaxed)
     }
@@ -82,7 +78,7 @@ fn graceful_failovers(times: usize) {
     let cluster = Cluster::start();
     let keep = open(&cluster);
     let keys = one_each("graceful");
-    let seen = [(); 3].map(|()| Watched::default());
+    let seen = [(); 3].map(|()| Watched::new());
     let stop = AtomicBool::new(false);
     // On the first one that fails over. In good order nothing is lost, and no lock is.
     let lost = Arc::new(AtomicBool::new(false));
@@ -108,11 +104,8 @@ fn graceful_failovers(times: usize) {
     assert!(held.is_held() && !lost.load(Ordering::SeqCst));
     assert!(held.release().unwrap());
     for (key, seen) in keys.iter().zip(&seen) {
-        assert_eq!(
-            (seen.errors(), seen.late.load(Ordering::Relaxed)),
-            (0, 0),
-            "{key}"
-        );
+        seen.punctual.check();
+        assert_eq!(seen.errors(), 0, "{key}");
         assert!(seen.calls.load(Ordering::Relaxed) > 50);
         seen.counts(&keep, key);
     }
@@ -139,7 +132,7 @@ fn killed_primaries(which: std::ops::Range<usize>) {
     let keys = one_each("killed");
     for i in which {
         let victim = cluster.primary_of(slot(&keys[i]));
-        let seen = [(); 3].map(|()| Watched::default());
+        let seen = [(); 3].map(|()| Watched::new());
         let stop = AtomicBool::new(false);
         let dead_until = thread::scope(|scope| {
             let _end = End(&stop);
@@ -149,20 +142,19 @@ fn killed_primaries(which: std::ops::Range<usize>) {
             }
             thread::sleep(Duration::from_millis(300));
             cluster.nodes[victim].kill();
-            let killed = Instant::now();
-            wait_until(PATIENCE, || {
-                keep.set(format!("{{{}}}back", keys[i]), 1).is_ok()
-            });
-            let took = killed.elapsed();
+            let took = back(
+                Duration::from_secs(4),
+                || cluster.primary_of(slot(&keys[i])) != victim,
+                || keep.set(format!("{{{}}}back", keys[i]), 1).is_ok(),
+            );
             thread::sleep(Duration::from_millis(300));
             took
         });
         crate::support::figure(format!(
             "slots of node {victim} were back after {dead_until:?}"
         ));
-        assert!(dead_until < Duration::from_secs(4), "{dead_until:?}");
         for (j, seen) in seen.iter().enumerate() {
-            assert_eq!(seen.late.load(Ordering::Relaxed), 0);
+            seen.punctual.check();
             if j != i {
                 assert_eq!(seen.errors(), 0, "healthy slots");
                 seen.counts(&keep, &keys[j]);
@@ -193,7 +185,7 @@ fn resharding(slots: u16, times: usize) {
     let keys: Vec<String> = (0..4)
         .map(|i| key_in(i * 20..i * 20 + 20, "moving"))
         .collect();
-    let seen: Vec<Watched> = keys.iter().map(|_| Watched::default()).collect();
+    let seen: Vec<Watched> = keys.iter().map(|_| Watched::new()).collect();
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let _end = End(&stop);
@@ -229,11 +221,8 @@ fn resharding(slots: u16, times: usize) {
         }
     });
     for (key, seen) in keys.iter().zip(&seen) {
-        assert_eq!(
-            (seen.errors(), seen.late.load(Ordering::Relaxed)),
-            (0, 0),
-            "{key}"
-        );
+        seen.punctual.check();
+        assert_eq!(seen.errors(), 0, "{key}");
         seen.counts(&keep, key);
     }
     let calls: u64 = (seen.iter())

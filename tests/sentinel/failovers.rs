@@ -5,9 +5,8 @@ use crate::*;
 const DEADLINE: Duration = Duration::from_secs(3);
 
 /// What writers and readers went through.
-#[derive(Default)]
 struct Diary {
-    late: AtomicU64,
+    punctual: Punctual,
     errors: AtomicU64,
     calls: AtomicU64,
     /// Of each writer: the last number whose SET and WAIT were acknowledged.
@@ -17,16 +16,23 @@ struct Diary {
 }
 
 impl Diary {
+    fn new() -> Diary {
+        Diary {
+            punctual: Punctual::by(DEADLINE),
+            errors: AtomicU64::new(0),
+            calls: AtomicU64::new(0),
+            acknowledged: Mutex::default(),
+            counted: AtomicU64::new(0),
+            doubtful: AtomicU64::new(0),
+        }
+    }
+
     fn timed<T>(
         &self,
         call: impl FnOnce() -> redkeep::Result<T>,
         counts: bool,
     ) -> redkeep::Result<T> {
-        let started = Instant::now();
-        let result = call();
-        if started.elapsed() > DEADLINE + Duration::from_millis(250) {
-            self.late.fetch_add(1, Ordering::Relaxed);
-        }
+        let result = self.punctual.timed(call);
         self.calls.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = &result
             && counts
@@ -89,31 +95,24 @@ impl Diary {
     }
 }
 
-/// Ends the others, also when a check has failed: a scope waits for all its threads.
-struct End<'a>(&'a AtomicBool);
-
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 fn kills(times: usize) {
     let mut all = Sentinels::start();
     let keep = with(&all, |config| config.command_timeout(DEADLINE));
     for round in 0..times {
         keep.delete("counter").unwrap();
         keep.command::<i64>(("WAIT", 1, 3000)).unwrap();
-        let (diary, stop) = (Diary::default(), AtomicBool::new(false));
+        let (diary, stop) = (Diary::new(), AtomicBool::new(false));
         let victim = all.primary();
         let back = thread::scope(|scope| {
             let _end = End(&stop);
             diary.keep(scope, &keep, &stop, true);
             thread::sleep(Duration::from_millis(400));
             all.nodes[victim].kill();
-            let killed = Instant::now();
-            wait_until(PATIENCE, || keep.set("back", round).is_ok());
-            let back = killed.elapsed();
+            let back = support::back(
+                Duration::from_secs(3),
+                || all.primary() != victim,
+                || keep.set("back", round).is_ok(),
+            );
             thread::sleep(Duration::from_millis(300));
             back
         });
@@ -121,8 +120,7 @@ fn kills(times: usize) {
         support::figure(format!(
             "kill {round}: writable again after {back:?}; of {written} writes acknowledged with WAIT 1, 0 lost"
         ));
-        assert!(back < Duration::from_secs(3), "{back:?}");
-        assert_eq!(diary.late.load(Ordering::Relaxed), 0);
+        diary.punctual.check();
         for (writer, acknowledged) in diary.acknowledged.lock().unwrap().iter().enumerate() {
             let stored = keep.get::<u64>(format!("w{writer}")).unwrap().unwrap_or(0);
             assert!(
@@ -155,7 +153,7 @@ fn twenty_killed_primaries_are_replaced_and_nothing_acknowledged_is_lost() {
 fn graceful(times: usize) {
     let all = Sentinels::start();
     let keep = with(&all, |config| config.command_timeout(DEADLINE));
-    let (diary, stop) = (Diary::default(), AtomicBool::new(false));
+    let (diary, stop) = (Diary::new(), AtomicBool::new(false));
     thread::scope(|scope| {
         let _end = End(&stop);
         diary.keep(scope, &keep, &stop, false);
@@ -170,13 +168,8 @@ fn graceful(times: usize) {
             }
         }
     });
-    assert_eq!(
-        (
-            diary.errors.load(Ordering::Relaxed),
-            diary.late.load(Ordering::Relaxed)
-        ),
-        (0, 0)
-    );
+    diary.punctual.check();
+    assert_eq!(diary.errors.load(Ordering::Relaxed), 0);
     assert!(diary.calls.load(Ordering::Relaxed) > 100);
 }
 

@@ -27,7 +27,13 @@ impl Pause {
 pub struct Pauses {
     over: Arc<AtomicBool>,
     seen: Arc<Mutex<Vec<Pause>>>,
-    watch: JoinHandle<Duration>,
+    watch: Option<JoinHandle<Duration>>,
+}
+
+impl Drop for Pauses {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::SeqCst);
+    }
 }
 
 impl Pauses {
@@ -47,13 +53,18 @@ impl Pauses {
             }
             longest
         });
-        Pauses { over, seen, watch }
+        Pauses {
+            over,
+            seen,
+            watch: Some(watch),
+        }
     }
 
     /// The longest so far; the measurement ends.
-    pub fn longest(self) -> Duration {
+    pub fn longest(mut self) -> Duration {
         self.over.store(true, Ordering::SeqCst);
-        self.watch.join().expect("it only sleeps")
+        let watch = self.watch.take().expect("it is asked once");
+        watch.join().expect("it only sleeps")
     }
 
     /// What may take `time` on an idle machine may take so long on this one.
