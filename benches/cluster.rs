@@ -211,11 +211,16 @@ fn many_threads(cluster: &Cluster, keys: &Keys, rounds: usize, time: Duration) {
     println!(
         "GET of 64 bytes over 3 primaries: medians of {rounds} rounds of {time:?}; in brackets redkeep / peer\n"
     );
-    println!("| threads | peer | GET/s | CPU us/GET | p99 us | most sockets |");
-    println!("|---:|---|---:|---:|---:|---:|");
+    println!(
+        "| threads | peer | GET/s | CPU us/GET | p99 us | most sockets | GET/s, least - most |"
+    );
+    println!("|---:|---|---:|---:|---:|---:|---:|");
     for threads in THREADS {
-        for _ in 0..rounds {
-            for (at, peer) in peers.iter_mut().enumerate() {
+        for round in 0..rounds {
+            // Each goes first in its turn.
+            for turn in 0..peers.len() {
+                let at = (round + turn) % peers.len();
+                let peer = &mut peers[at];
                 // What the other peers keep open is theirs; what they closed a server sees a moment later.
                 thread::sleep(WARM_UP);
                 let idle = sockets(cluster);
@@ -237,9 +242,14 @@ fn many_threads(cluster: &Cluster, keys: &Keys, rounds: usize, time: Duration) {
                 let ratio = figure(&peers[0], at) / value;
                 format!("{value:.decimals$} ({ratio:.2})")
             };
+            let rates = || peer.rounds.iter().map(|round| round[0]);
+            let (slowest, quickest) = (
+                rates().fold(f64::MAX, f64::min),
+                rates().fold(0.0, f64::max),
+            );
             let most = peer.rounds.iter().map(|round| round[3]).fold(0.0, f64::max);
             println!(
-                "| {threads} | {} | {} | {} | {} | {most} |",
+                "| {threads} | {} | {} | {} | {} | {most} | {slowest:.0} - {quickest:.0} |",
                 peer.name,
                 cell(0, 0),
                 cell(1, 2),

@@ -2,7 +2,7 @@
  *
  *     hiredis PEER SERVER COUNT [stats | THREADS]
  *
- * PEER is `hiredis` or `redkeep`; SERVER is the path of a unix socket or host:port. Prints one line of name=value:
+ * PEER is `hiredis`, `timed` (hiredis with a timeout, as redkeep always has one) or `redkeep`; SERVER is the path of a unix socket or host:port. Prints one line of name=value:
  * times are in microseconds for each operation, and CPU times are those of this process with all its threads. With
  * `stats`, also how many GETs and other commands the server has counted in that time. With a number of threads, these
  * make COUNT GETs between them, hiredis with a connection for each and redkeep with one manager for all; then `wall` is
@@ -31,8 +31,11 @@ static void fail(const char *what, const char *why)
 
 /* ---- hiredis */
 
+static int timed;
+
 static redisContext *dial(const char *server)
 {
+    const struct timeval patience = {5, 0};
     const char *colon = strrchr(server, ':');
     redisContext *context;
     if (colon) {
@@ -44,6 +47,8 @@ static redisContext *dial(const char *server)
     }
     if (!context || context->err)
         fail("hiredis", context ? context->errstr : "no memory");
+    if (timed && redisSetTimeout(context, patience) != REDIS_OK)
+        fail("hiredis", context->errstr);
     return context;
 }
 
@@ -224,8 +229,9 @@ int main(int argc, char **argv)
     long count;
     int stats;
 
-    if (argc < 4 || (strcmp(argv[1], "hiredis") && strcmp(argv[1], "redkeep")))
-        fail("usage", "hiredis|redkeep SOCKET|HOST:PORT COUNT [stats | THREADS]");
+    if (argc < 4 || (strcmp(argv[1], "hiredis") && strcmp(argv[1], "timed") && strcmp(argv[1], "redkeep")))
+        fail("usage", "hiredis|timed|redkeep SOCKET|HOST:PORT COUNT [stats | THREADS]");
+    timed = !strcmp(argv[1], "timed");
     count = atol(argv[3]);
     stats = argc > 4 && !strcmp(argv[4], "stats");
 
@@ -239,7 +245,7 @@ int main(int argc, char **argv)
         return 0;
     }
 
-    if (!strcmp(argv[1], "hiredis"))
+    if (strcmp(argv[1], "redkeep"))
         hiredis_gets(mine = dial(argv[2]), WARM_UP);
     else
         redkeep_gets(manager = keep(argv[2]), WARM_UP);

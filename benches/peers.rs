@@ -146,7 +146,7 @@ type Peer<'a> = (&'a str, Box<dyn Fn() -> usize + Sync + 'a>);
 fn main() {
     let quick = std::env::var_os("QUICK").is_some_and(|quick| !quick.is_empty());
     let (rounds, time) = match quick {
-        true => (3, Duration::from_millis(300)),
+        true => (5, Duration::from_millis(200)),
         false => (9, Duration::from_secs(1)),
     };
     let unix = std::env::args().any(|argument| argument == "unix");
@@ -175,13 +175,17 @@ fn main() {
          redkeep's pool / peer\n",
         if unix { "a unix socket" } else { "TCP" }
     );
-    println!("| threads | peer | GET/s | p50 us | p99 us | CPU us/GET | waits/GET |");
-    println!("|---:|---|---:|---:|---:|---:|---:|");
+    println!(
+        "| threads | peer | GET/s | p50 us | p99 us | CPU us/GET | waits/GET | GET/s, least - most |"
+    );
+    println!("|---:|---|---:|---:|---:|---:|---:|---:|");
     for threads in THREADS {
         let mut figures = vec![Vec::new(); peers.len()];
-        for _ in 0..rounds {
-            for ((_, get), figures) in peers.iter().zip(&mut figures) {
-                figures.push(measure(threads, time, get));
+        for round in 0..rounds {
+            // Each goes first in its turn.
+            for turn in 0..peers.len() {
+                let at = (round + turn) % peers.len();
+                figures[at].push(measure(threads, time, &peers[at].1));
             }
         }
         for ((name, _), theirs) in peers.iter().zip(&figures) {
@@ -190,8 +194,13 @@ fn main() {
                 let [ours, pool] = [0, 1].map(|peer: usize| median(&figures[peer], figure) / value);
                 format!("{value:.decimals$} ({ours:.2}, {pool:.2})")
             };
+            let rates = || theirs.iter().map(|round| round[0]);
+            let (least, most) = (
+                rates().fold(f64::MAX, f64::min),
+                rates().fold(0.0, f64::max),
+            );
             println!(
-                "| {threads} | {name} | {} | {} | {} | {} | {} |",
+                "| {threads} | {name} | {} | {} | {} | {} | {} | {least:.0} - {most:.0} |",
                 cell(0, 0),
                 cell(1, 1),
                 cell(2, 1),

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 prefix=$1
 export QUICK=${QUICK:-}
-if [ -n "$QUICK" ]; then rounds=3 ops=20000; else rounds=9 ops=200000; fi
+if [ -n "$QUICK" ]; then rounds=5 ops=10000; else rounds=9 ops=200000; fi
 # Under valgrind everything takes 50 times as long; what starting and ending cost is the same for both counts.
 few=1000 many=6000
 
@@ -66,25 +66,25 @@ ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'; }
 
 say() { echo "$@" | tee -a "$report"; }
 
-# $1: what it is called; $2: the server's address; $3: how many threads, if not one on one processor.
+# $1: what it is called; $2: the server's address; $3: how many threads, if not one on one processor; $4: the peer.
 in_turns() {
-    local what=$1 address=$2 threads=${3:-} peer round name row median least most
+    local what=$1 address=$2 threads=${3:-} theirs=${4:-hiredis} peer round name row median least most
     local names=${threads:+cpu wall p50 p99}
     local -A medians
-    for peer in hiredis redkeep; do : >"$folder/$peer"; done
+    for peer in "$theirs" redkeep; do : >"$folder/$peer"; done
     for round in $(seq "$rounds"); do
         # Whoever goes second finds another machine; so they change places.
-        if ((round % 2)); then set -- hiredis redkeep; else set -- redkeep hiredis; fi
+        if ((round % 2)); then set -- "$theirs" redkeep; else set -- redkeep "$theirs"; fi
         for peer; do client "$peer" "$address" "$ops" $threads >>"$folder/$peer"; done
     done
     for name in ${names:-cpu user system wall}; do
         row="| $what | $name |"
-        for peer in hiredis redkeep; do
+        for peer in "$theirs" redkeep; do
             read -r median least most < <(values "$name" <"$folder/$peer" | spread)
             medians[$peer]=$median
             row+=" $median ($least - $most) |"
         done
-        say "$row $(ratio "${medians[redkeep]}" "${medians[hiredis]}") |"
+        say "$row $(ratio "${medians[redkeep]}" "${medians[$theirs]}") |"
     done
 }
 
@@ -137,6 +137,7 @@ allocations() {
     "-I$prefix/include" "-L$prefix/lib" -lredkeep -lhiredis "-Wl,-rpath,$prefix/lib"
 # Before anything is measured.
 cargo bench --no-run
+SECONDS=0
 
 : >"$report"
 start_server
@@ -153,6 +154,8 @@ say "| over | time | hiredis | redkeep | redkeep / hiredis |"
 say "|---|---|---:|---:|---:|"
 in_turns "unix socket" "$socket"
 in_turns TCP "$tcp"
+# redkeep waits for no reply without end; nor does this.
+in_turns "TCP, hiredis with a timeout" "$tcp" "" timed
 say
 say "| each GET | hiredis | redkeep | redkeep / hiredis |"
 say "|---|---:|---:|---:|"
@@ -231,4 +234,4 @@ say '```'
 cargo bench --quiet --bench open | tee -a "$report"
 say '```'
 ./benches/chart.sh "$report" >"${report%.md}.svg"
-echo "written to $report and ${report%.md}.svg"
+echo "written to $report and ${report%.md}.svg, $SECONDS seconds after it began"

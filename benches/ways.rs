@@ -99,9 +99,11 @@ fn main() {
                 let keeps = WAYS.map(|way| Manager::open(&format!("{url}{way}")).expect("a url"));
                 keeps[0].set("value", vec![b'x'; size]).expect("an answer");
                 let mut seen: [Vec<f64>; 3] = Default::default();
-                for _ in 0..rounds {
-                    for (keep, seen) in keeps.iter().zip(&mut seen) {
-                        seen.push(measure(keep, threads, size, time));
+                for round in 0..rounds {
+                    // Each goes first in its turn.
+                    for turn in 0..WAYS.len() {
+                        let at = (round + turn) % WAYS.len();
+                        seen[at].push(measure(&keeps[at], threads, size, time));
                     }
                 }
                 let calls = keeps[0].stats()["calls"]
