@@ -152,6 +152,7 @@ test-topologies: setup-tests ## the features' tests once more: on a cluster, beh
 	./tests/topologies.sh cluster
 	./tests/topologies.sh sentinel tls -- pubsub scripts sessions
 	./tests/topologies.sh pool
+	REDKEEP_TEST_LINES=0 $(CARGO) test $(addprefix --test ,outages deadlines near)
 
 test-c: setup-tests ## the C tests, plain, under valgrind and with AddressSanitizer
 	./tests/c/run.sh
@@ -174,6 +175,7 @@ faults: setup-tests ## every fault on every topology, with and without TLS and s
 soak: faults ## random calls under random faults (MINUTES=, REDKEEP_SOAK_SEED=), the near cache (NEAR_MINUTES=), the long tests
 	$(CARGO) test --release --test cluster --test sentinel -- --ignored --nocapture --test-threads=1
 	./tests/topologies.sh
+	REDKEEP_TEST_LINES=0 $(CARGO) test $(addprefix --test ,cluster sentinel pubsub_moves streams_moves credentials fork stateful)
 	REDKEEP_NEAR_MINUTES='$(NEAR_MINUTES)' $(CARGO) test --release --test near_coherence -- --exact nor_for_as_long_as_asked --nocapture
 	REDKEEP_SOAK_MINUTES='$(MINUTES)' $(CARGO) test --release --test soak -- --exact soak_for_as_long_as_asked --nocapture
 	$(CARGO) test --release --test lock_processes -- --ignored --nocapture

@@ -350,12 +350,14 @@ fn adding_a_node_that_stalls_after_its_greeting_takes_no_longer_than_asked() {
         _ => "",
     });
     let keep = with(&server.url(), |config| config);
-    let error = ends_at(TIME, || keep.add_node_pool_within(&peer.url(), TIME));
+    let url = format!("redis://{}", peer.address());
+    let error = ends_at(TIME, || keep.add_node_pool_within(&url, TIME));
     assert_eq!(error.kind(), ErrorKind::Timeout);
     // One whose greeting takes most of the time leaves the rest to its sign of life.
     let proxy = Proxy::to(server.address());
     proxy.set(Way::Both, Fault::Delay(TIME / 3));
-    let error = ends_at(TIME, || keep.add_node_pool_within(&proxy.url(), TIME));
+    let url = format!("redis://{}", proxy.address());
+    let error = ends_at(TIME, || keep.add_node_pool_within(&url, TIME));
     assert_eq!(error.kind(), ErrorKind::Timeout);
 }
 

@@ -228,7 +228,9 @@ fn a_cluster_url_at_a_single_server_and_the_reverse_are_told() {
         (ErrorKind::Cluster, Some("MOVED"))
     );
     assert!(error.to_string().contains("redis+cluster://"), "{error}");
-    let with_db = Manager::open(&format!("{}/3", cluster.url())).unwrap();
+    let url = cluster.url();
+    let seeds = url.split('?').next().unwrap();
+    let with_db = Manager::open(&format!("{seeds}/3")).unwrap();
     let error = with_db.get::<String>(&key).unwrap_err();
     assert!(error.to_string().contains("SELECT"), "{error}");
 }

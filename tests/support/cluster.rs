@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use redis::Value;
 
+use super::lines::with_lines_as_asked;
 use super::server::{Role, Server};
 use super::wait::wait_until;
 
@@ -133,7 +134,7 @@ impl Cluster {
         } else {
             "s"
         };
-        format!("redis{tls}+cluster://{}", seeds.join(","))
+        with_lines_as_asked(format!("redis{tls}+cluster://{}", seeds.join(",")))
     }
 
     /// The number of the primary of a slot, by what the first living node says.

@@ -9,6 +9,7 @@ mod cluster;
 mod dice;
 mod figure;
 mod full;
+mod lines;
 mod log;
 mod outage;
 mod pauses;

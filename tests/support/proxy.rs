@@ -18,6 +18,8 @@ mod wheel;
 
 use wheel::{Change, Wheel};
 
+use super::lines::with_lines_as_asked;
+
 /// Which bytes a fault is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
@@ -102,7 +104,7 @@ impl Proxy {
 
     /// `redis://127.0.0.1:port`.
     pub fn url(&self) -> String {
-        format!("redis://{}", self.address())
+        with_lines_as_asked(format!("redis://{}", self.address()))
     }
 
     /// Sets the fault of a direction, for the connections there are and those to come. It holds on return; the other

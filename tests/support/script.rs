@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::lines::with_lines_as_asked;
+
 /// What the peer does after a request. Bytes and texts turn into `Bytes` by themselves; empty ones are silence.
 #[derive(Debug, Clone)]
 pub enum Answer {
@@ -118,7 +120,7 @@ impl Peer {
 
     /// `redis://127.0.0.1:port`.
     pub fn url(&self) -> String {
-        format!("redis://{}", self.address())
+        with_lines_as_asked(format!("redis://{}", self.address()))
     }
 
     /// How many connections were accepted.

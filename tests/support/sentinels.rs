@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::cluster::Turn;
+use super::lines::with_lines_as_asked;
 use super::server::{Role, Server, speaks_tls};
 use super::wait::wait_until;
 
@@ -98,7 +99,7 @@ impl Sentinels {
         } else {
             "s"
         };
-        format!("redis{tls}+sentinel://{}/mymaster", all.join(","))
+        with_lines_as_asked(format!("redis{tls}+sentinel://{}/mymaster", all.join(",")))
     }
 
     /// The number of the primary, by what the first sentinel that runs says.
