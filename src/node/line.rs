@@ -421,3 +421,56 @@ impl<W> State<W> {
         all.find(|batch| Arc::ptr_eq(&batch.seats, &ticket.seats))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_serve_again_and_few_of_them_are_kept() {
+        let line = Line::new(());
+        let (now, patience) = (Moment::now(), Some(Duration::from_secs(9)));
+        let enter = || line.enter(b"PING", &mut Reply::new(), now, patience);
+        let spare = || -> Vec<_> {
+            let state = line.state();
+            let mut spare: Vec<_> =
+                (state.spare.iter().map(|one| Arc::as_ptr(&one.seats))).collect();
+            spare.sort_unstable();
+            spare
+        };
+        // So many at once that they need `batches`, with a leader who is alone.
+        let crowd = |batches: usize| {
+            let Entered::Alone(()) = enter() else {
+                panic!("the line was free");
+            };
+            let mut seated = Vec::new();
+            while line.state().queue.len() < batches {
+                let Entered::Seated(ticket) = enter() else {
+                    panic!("another leads");
+                };
+                seated.push(ticket);
+            }
+            line.finish((), None, |_| {}).ring();
+            for ticket in &seated {
+                if let Claimed::Next = line.claim(ticket) {
+                    let (boarded, _) = line.board(ticket, now);
+                    let (wire, mut batch) = boarded.expect("it is theirs");
+                    batch.fail(&Error::new(crate::error::ErrorKind::Io, "over"));
+                    line.finish(wire, Some(batch), |_| {}).ring();
+                }
+            }
+            assert!(!line.is_led());
+            // The next comes alone.
+            line.state().last = 1;
+        };
+        crowd(3);
+        let first = spare();
+        assert_eq!(first.len(), 3);
+        for _ in 0..2 {
+            crowd(3);
+            assert_eq!(spare(), first, "the same batches");
+        }
+        crowd(5 * SPARE);
+        assert_eq!(spare().len(), SPARE);
+    }
+}

@@ -343,3 +343,125 @@ impl Batch {
 fn len(command: &Command) -> usize {
     command.len
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::Kind;
+
+    const COMMANDS: [&str; 3] = ["GET a", "INCR bb", "GET ccc"];
+
+    fn three() -> Batch {
+        let mut batch = Batch::new();
+        for command in COMMANDS {
+            batch.seat(command.as_bytes(), &mut Reply::new());
+        }
+        batch
+    }
+
+    fn answer(batch: &mut Batch, bytes: &[u8]) {
+        batch.partial().set_bytes(Kind::Bytes, bytes);
+        batch.deliver();
+    }
+
+    /// What the callers are told, in the order of their seats.
+    fn told(batch: &Batch) -> Vec<Result<()>> {
+        let all = 0..batch.taken;
+        all.map(|seat| {
+            batch
+                .seats
+                .collect(seat, &mut Reply::new())
+                .expect("a fate")
+        })
+        .collect()
+    }
+
+    #[test]
+    fn what_is_not_all_out_when_the_line_breaks_was_not_sent() {
+        let total: usize = COMMANDS.iter().map(|command| command.len()).sum();
+        for sent in 0..=total {
+            // A reply comes only to a command that is all out.
+            for answered in 0..=COMMANDS.len() {
+                let ends = |place: usize| -> usize {
+                    COMMANDS[..=place].iter().map(|command| command.len()).sum()
+                };
+                if answered > 0 && ends(answered - 1) > sent {
+                    break;
+                }
+                let mut batch = three();
+                batch.has_sent(sent);
+                (0..answered).for_each(|_| answer(&mut batch, b"x"));
+                batch.fail(&Error::new(ErrorKind::Io, "broken"));
+                assert!(batch.is_answered() && !batch.is_awaited());
+                for (place, told) in told(&batch).into_iter().enumerate() {
+                    let at = format!("{sent} bytes sent, {answered} answered, command {place}");
+                    let outcome = told.map_err(|error| error.outcome());
+                    let wanted = match () {
+                        () if place < answered => Ok(()),
+                        () if ends(place) <= sent => Err(Outcome::Unknown),
+                        () => Err(Outcome::NotSent),
+                    };
+                    assert_eq!(outcome, wanted, "{at}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_reply_that_cannot_be_read_is_its_own_callers_and_ends_the_line_for_those_behind() {
+        for kind in [ErrorKind::Protocol, ErrorKind::ReplyTooLarge] {
+            let mut batch = three();
+            batch.has_sent(COMMANDS[0].len() + COMMANDS[1].len());
+            answer(&mut batch, b"x");
+            batch.fail(&Error::new(kind, "unreadable"));
+            let told = told(&batch).into_iter().map(|told| match told {
+                Ok(()) => None,
+                Err(error) => Some((error.kind(), error.outcome())),
+            });
+            assert!(told.eq([
+                None,
+                Some((kind, Outcome::Unknown)),
+                Some((ErrorKind::Io, Outcome::NotSent)),
+            ]));
+        }
+    }
+
+    #[test]
+    fn its_memory_serves_again_and_what_was_huge_is_given_back() {
+        let mut batch = three();
+        let round = |batch: &mut Batch, request: &[u8], reply: &[u8]| {
+            assert!(batch.renew(), "nobody looks at it");
+            batch.seat(request, &mut Reply::new());
+            batch.has_sent(request.len());
+            // A caller that is gone leaves the reply behind.
+            assert_eq!(batch.give_up(0), Left::Unknown);
+            answer(batch, reply);
+        };
+        let places = |batch: &Batch| {
+            (
+                Arc::as_ptr(&batch.seats),
+                (batch.bytes.as_ptr(), batch.bytes.capacity()),
+                (batch.commands.as_ptr(), batch.commands.capacity()),
+                (batch.partial.bytes.as_ptr(), batch.partial.bytes.capacity()),
+            )
+        };
+        round(&mut batch, &[b'a'; 1000], &[b'x'; 1000]);
+        let first = places(&batch);
+        for _ in 0..2 {
+            assert!(batch.renew());
+            assert_eq!(places(&batch), first, "empty");
+            round(&mut batch, &[b'b'; 900], &[b'y'; 900]);
+            assert_eq!(places(&batch), first);
+        }
+        let huge = vec![b'z'; 1 << 20];
+        round(&mut batch, &huge, &huge);
+        assert!(batch.partial.bytes.capacity() <= KEPT);
+        assert!(batch.renew());
+        assert!(batch.bytes.capacity() <= KEPT, "{}", batch.bytes.capacity());
+        // And what its callers wait with is theirs until all of them are gone.
+        let seats = batch.seats.clone();
+        assert!(!batch.renew());
+        drop(seats);
+        assert!(batch.renew());
+    }
+}

@@ -55,6 +55,8 @@ struct Caller {
     reply: Reply,
     calls_left: usize,
     tag: u8,
+    /// Batches that it has led in this call.
+    led: usize,
 }
 
 /// Who decides: in turn all ways there are, or chance.
@@ -105,6 +107,8 @@ struct Model<'a> {
     mishaps: usize,
     /// Commands that reached the server, in their order.
     executed: Vec<u8>,
+    /// Those whose callers were told that they did not.
+    not_sent: Vec<u8>,
     next_tag: u8,
     start: Moment,
     closed: bool,
@@ -120,11 +124,13 @@ impl Model<'_> {
                     reply: Reply::new(),
                     calls_left: calls,
                     tag: 0,
+                    led: 0,
                 })
                 .collect(),
             choices,
             mishaps,
             executed: Vec::new(),
+            not_sent: Vec::new(),
             next_tag: 0,
             start: Moment::now(),
             closed: false,
@@ -150,6 +156,9 @@ impl Model<'_> {
         assert!(!self.line.is_led());
         assert_eq!(self.line.tally().waiting, 0);
         self.line.sweep(|wire| assert!(wire.asked.is_empty()));
+        // Not later either: what a caller was told remains true.
+        let sent_later = self.not_sent.iter().find(|tag| self.executed.contains(tag));
+        assert_eq!(sent_later, None, "it was sent after all");
     }
 
     /// Everything that can happen next.
@@ -208,7 +217,7 @@ impl Model<'_> {
                 let (boarded, wakes) = self.line.board(&ticket, self.start);
                 self.ring(wakes);
                 match boarded {
-                    Some(both) => Phase::Drives(ticket, Box::new(both)),
+                    Some(both) => self.leads(who, ticket, both),
                     None => self.collect(who, &ticket),
                 }
             }
@@ -230,9 +239,7 @@ impl Model<'_> {
                 None => match self.line.claim(&ticket) {
                     Claimed::No => Phase::Awake(ticket),
                     Claimed::Next => Phase::Yields(ticket),
-                    Claimed::UnderWay(wire, batch) => {
-                        Phase::Drives(ticket, Box::new((wire, batch)))
-                    }
+                    Claimed::UnderWay(wire, batch) => self.leads(who, ticket, (wire, batch)),
                 },
             },
             (Phase::Asleep(ticket), Step::Escape) => {
@@ -259,6 +266,7 @@ impl Model<'_> {
         let caller = &mut self.callers[who];
         caller.tag = self.next_tag;
         caller.calls_left -= 1;
+        caller.led = 0;
         let request = [caller.tag];
         let patience = Some(Duration::from_secs(9));
         match (self.line).enter(&request, &mut caller.reply, self.start, patience) {
@@ -270,6 +278,17 @@ impl Model<'_> {
         }
     }
 
+    /// A batch is this caller's to lead: its own, and no other in the same call.
+    fn leads(&mut self, who: usize, ticket: Ticket, both: (Wire, Batch)) -> Phase {
+        self.callers[who].led += 1;
+        assert_eq!(
+            self.callers[who].led, 1,
+            "it leads one batch after the other"
+        );
+        assert!(Arc::ptr_eq(&both.1.seats, &ticket.seats), "another's batch");
+        Phase::Drives(ticket, Box::new(both))
+    }
+
     /// One command goes out, or one reply comes in, or the leader stops.
     fn drive(&mut self, who: usize, ticket: Ticket, both: (Wire, Batch), step: Step) -> Phase {
         let (mut wire, mut batch) = both;
@@ -277,6 +296,7 @@ impl Model<'_> {
             Step::Break => {
                 batch.fail(&Error::new(ErrorKind::Io, "broken"));
                 self.end(Wire::default(), Some(batch));
+                self.led(&ticket);
                 self.collect(who, &ticket)
             }
             Step::Late => {
@@ -302,11 +322,20 @@ impl Model<'_> {
                     batch.deliver();
                 } else {
                     self.end(wire, Some(batch));
+                    self.led(&ticket);
                     return self.collect(who, &ticket);
                 }
                 Phase::Drives(ticket, Box::new((wire, batch)))
             }
         }
+    }
+
+    /// Whoever has led a batch to its end is offered no other.
+    fn led(&self, ticket: &Ticket) {
+        assert!(
+            matches!(self.line.claim(ticket), Claimed::No),
+            "a second one"
+        );
     }
 
     fn send(&mut self, wire: &mut Wire, tags: &[u8]) {
@@ -338,6 +367,11 @@ impl Model<'_> {
             Ok(()) => Ok(reply.as_bytes().expect("a string")[0]),
             Err(error) => Err(error.outcome()),
         };
+        // Whoever broke the wire knew what had gone out.
+        if result == Err(Outcome::Unknown) {
+            let tag = self.callers[who].tag;
+            assert!(self.executed.contains(&tag), "it was not sent");
+        }
         Some(self.finish(who, result))
     }
 
@@ -351,7 +385,10 @@ impl Model<'_> {
             .count();
         match result {
             Ok(tag) => assert_eq!((tag, times), (caller.tag, 1), "another's reply"),
-            Err(Outcome::NotSent) => assert_eq!(times, 0, "it was sent"),
+            Err(Outcome::NotSent) => {
+                assert_eq!(times, 0, "it was sent");
+                self.not_sent.push(caller.tag);
+            }
             Err(_) => assert!(times <= 1),
         }
         match caller.calls_left {
