@@ -734,9 +734,11 @@ rk_status rk_get(rk_manager *manager,
                  rk_error **err);
 
 /**
- * The value of a key, copied into the caller's own buffer of cap bytes; nothing is allocated, and no zero is added.
- * *len becomes the length of the whole value. If that is more than cap, the first cap bytes are copied and
- * RK_TRUNCATED is returned. RK_NIL if there is no such key. buf may be NULL if cap is 0; len may not be NULL.
+ * The value of a key, copied into the caller's own buffer of cap bytes; no zero is added. *len becomes the length of the
+ * whole value. If that is more than cap, the first cap bytes are copied and RK_TRUNCATED is returned. RK_NIL if there is
+ * no such key. buf may be NULL if cap is 0; len may not be NULL. The value is read into memory that the calling thread
+ * keeps from one call to the next, up to 64 KiB: for values of less, nothing is allocated; a larger one takes, until the
+ * call returns, memory for the whole of it beside the buffer.
  */
 rk_status rk_get_into(rk_manager *manager,
                       const void *key,

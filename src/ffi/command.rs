@@ -52,9 +52,11 @@ pub unsafe extern "C" fn rk_get(
     })
 }
 
-/// The value of a key, copied into the caller's own buffer of cap bytes; nothing is allocated, and no zero is added.
-/// *len becomes the length of the whole value. If that is more than cap, the first cap bytes are copied and
-/// RK_TRUNCATED is returned. RK_NIL if there is no such key. buf may be NULL if cap is 0; len may not be NULL.
+/// The value of a key, copied into the caller's own buffer of cap bytes; no zero is added. *len becomes the length of the
+/// whole value. If that is more than cap, the first cap bytes are copied and RK_TRUNCATED is returned. RK_NIL if there is
+/// no such key. buf may be NULL if cap is 0; len may not be NULL. The value is read into memory that the calling thread
+/// keeps from one call to the next, up to 64 KiB: for values of less, nothing is allocated; a larger one takes, until the
+/// call returns, memory for the whole of it beside the buffer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rk_get_into(
     manager: *mut rk_manager,
