@@ -149,8 +149,10 @@ fn collect(ticket: &Ticket, reply: &mut Reply) -> Option<Told> {
 /// Threads that make these calls, one after the other.
 fn meet(callers: &'static [&'static [Manner]], more: impl Fn(&Scene) + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    // All orders of two threads; of three, those with so many forced changes.
-    builder.preemption_bound = Some(if callers.len() > 1 { 2 } else { 4 });
+    // Those orders in which threads that could go on have to stop so often, and all values that loads may see in them. Each
+    // more takes four times as long: with these it is about a minute, and without a bound two threads alone take longer
+    // than anybody would wait.
+    builder.preemption_bound = Some(if callers.len() > 2 { 3 } else { 7 });
     builder.check(move || {
         let scene = Arc::new(Scene {
             line: Line::new(Wire::new()),
