@@ -177,6 +177,7 @@ soak: faults ## random calls under random faults (MINUTES=, REDKEEP_SOAK_SEED=),
 	./tests/topologies.sh
 	REDKEEP_TEST_LINES=0 $(CARGO) test $(addprefix --test ,cluster sentinel pubsub_moves streams_moves credentials fork stateful)
 	REDKEEP_NEAR_MINUTES='$(NEAR_MINUTES)' $(CARGO) test --release --test near_coherence -- --exact nor_for_as_long_as_asked --nocapture
+	REDKEEP_LINES_CALLS=1000000 $(CARGO) test --release --test lines -- --exact lines::breaks::with_stalls_and_short_deadlines_no_reply_goes_astray --nocapture
 	REDKEEP_SOAK_MINUTES='$(MINUTES)' $(CARGO) test --release --test soak -- --exact soak_for_as_long_as_asked --nocapture
 	$(CARGO) test --release --test lock_processes -- --ignored --nocapture
 	REDKEEP_LIMITER_SECONDS=30 $(CARGO) test --release --test limiter -- --nocapture four_processes
