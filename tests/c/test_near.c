@@ -228,6 +228,50 @@ static void options(rk_manager *keep)
     rk_near_free(near);
 }
 
+static void is_old_after_its_time(rk_manager *keep)
+{
+    rk_near *near = open_apart(1 << 20);
+    rk_bytes value = RK_BYTES_INIT;
+
+    OK(rk_near_option(near, "ttl", "50ms", &err));
+    OK(rk_set(keep, TEXT("old"), TEXT("x"), &err));
+    OK(rk_near_get(near, TEXT("old"), &value, &err));
+    BYTES(value, "x");
+    CHECK_EQ_INT(count(near, "misses"), 1);
+    usleep(100000);
+    OK(rk_near_get(near, TEXT("old"), &value, &err));
+    BYTES(value, "x");
+    CHECK_EQ_INT(count(near, "misses"), 2);
+    CHECK_EQ_INT(count(near, "hits"), 0);
+    rk_near_free(near);
+}
+
+/* A hundred values of 4 KiB do not fit into 64 KiB: those that go are counted, and what is held stays below. */
+static void gives_way(rk_manager *keep)
+{
+    rk_near *near = open_apart(64 << 10);
+    rk_bytes value = RK_BYTES_INIT;
+    char key[16], large[4096];
+    int i;
+
+    memset(large, 'x', sizeof large);
+    for (i = 0; i < 100; i++) {
+        snprintf(key, sizeof key, "large:%d", i);
+        OK(rk_set(keep, TEXT(key), large, sizeof large, &err));
+    }
+    for (i = 0; i < 100; i++) {
+        snprintf(key, sizeof key, "large:%d", i);
+        OK(rk_near_get(near, TEXT(key), &value, &err));
+        CHECK_EQ_INT(value.len, sizeof large);
+        rk_bytes_free(&value);
+        CHECK(count(near, "bytes") <= 64 << 10);
+    }
+    CHECK(count(near, "entries") <= 16);
+    CHECK(count(near, "entries") > 0);
+    CHECK_EQ_INT(count(near, "evictions") + count(near, "entries"), 100);
+    rk_near_free(near);
+}
+
 static void bad_arguments(rk_manager *keep)
 {
     rk_near *near = NULL;
@@ -310,6 +354,8 @@ int main(void)
     hashes(keep);
     json(keep);
     options(keep);
+    is_old_after_its_time(keep);
+    gives_way(keep);
     bad_arguments(keep);
     threads(keep);
 

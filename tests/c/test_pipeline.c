@@ -1,5 +1,6 @@
 /* Pipelines and transactions: replies in order, all or nothing, what became of each command, life and death. */
 #include <pthread.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "keep.h"
@@ -112,6 +113,64 @@ static void on_a_leased_connection(rk_manager *keep)
     rk_connection_release(one);
     append(pipe, 2, incr);
     STATUS(RK_ERR_CLOSED, rk_pipeline_execute(pipe, &reply, &err));
+    rk_pipeline_free(pipe);
+}
+
+/* In bytes: the most that this process ever had. */
+static size_t peak(void)
+{
+    struct rusage usage;
+
+    CHECK(getrusage(RUSAGE_SELF, &usage) == 0);
+    return (size_t)usage.ru_maxrss << 10;
+}
+
+/* Of memory for each command: itself, where it ends and what may be done with it, and its reply. */
+#define EACH 192
+
+/* What looks on (valgrind, ASan) takes memory of its own, and time. */
+static bool is_watched(void)
+{
+#ifdef __SANITIZE_ADDRESS__
+    return true;
+#else
+    return getenv("RK_TEST_CYCLES") != NULL;
+#endif
+}
+
+/* Run first: the peak is that of the whole process. */
+static void a_million(rk_manager *keep)
+{
+    size_t count = is_watched() ? 20000 : 1000000, len = 0, i, before, took;
+    rk_pipeline *pipe = NULL;
+    rk_reply *reply = NULL;
+    rk_bytes value = RK_BYTES_INIT;
+    char key[24], text[24];
+    const void *last;
+
+    OK(rk_pipeline_new(keep, &pipe, &err));
+    OK(rk_pipeline_set_timeout(pipe, 120000, &err));
+    before = peak();
+    for (i = 0; i < count; i++) {
+        rk_slice args[] = {RK_LIT("SET"), {key, 0}, {text, 0}};
+
+        args[1].len = (size_t)snprintf(key, sizeof key, "%zu", i % 1000);
+        args[2].len = (size_t)snprintf(text, sizeof text, "%zu", i);
+        OK(rk_pipeline_append(pipe, args, 3, &err));
+    }
+    OK(rk_pipeline_execute(pipe, &reply, &err));
+    took = peak() - before;
+    CHECK_EQ_INT(rk_reply_len(reply), count);
+    last = rk_reply_bytes(rk_reply_at(reply, count - 1), &len);
+    CHECK_EQ_INT(len, 2);
+    CHECK_MEM(last, "OK", len);
+    rk_reply_free(reply);
+    OK(rk_get(keep, TEXT("999"), &value, &err));
+    BYTES(value, text);
+    if (!is_watched()) {
+        printf("figure: %zu commands in one pipeline: %zu bytes of memory each at most\n", count, took / count);
+        CHECK(took <= EACH * count);
+    }
     rk_pipeline_free(pipe);
 }
 
@@ -254,6 +313,7 @@ int main(void)
     rk_pipeline *pipe = NULL;
     rk_slice ping[] = {RK_LIT("PING")};
 
+    a_million(keep);
     in_order(keep);
     all_or_nothing(keep);
     on_a_leased_connection(keep);
