@@ -9,7 +9,7 @@ use redkeep::redis::Value;
 use redkeep::{Config, ErrorKind, Manager};
 
 use super::case::{BUSY, Baseline, Case, whole};
-use crate::support::{Answer, Dice, PATIENCE, Peer, figure, polite, wait_until};
+use crate::support::{Answer, Dice, PATIENCE, Peer, figure, forget_peak, peak, polite, wait_until};
 
 /// For what never ends.
 const TIME: Duration = Duration::from_millis(300);
@@ -259,24 +259,4 @@ fn listen(case: &Case, lines: usize, cap: usize) {
         most.1
     ));
     keep.close(PATIENCE).unwrap();
-}
-
-/// In bytes: a line of /proc/self/status.
-fn status(name: &str) -> usize {
-    let text = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    let number = line.and_then(|rest| rest.trim_start_matches(':').trim().split(' ').next());
-    number.and_then(|it| it.parse::<usize>().ok()).expect("kB") << 10
-}
-
-/// Gives back what is held for nothing, and lets the peak be counted anew from what is left, which is returned.
-fn forget_peak() -> usize {
-    // SAFETY: plain.
-    unsafe { libc::malloc_trim(0) };
-    std::fs::write("/proc/self/clear_refs", "5").expect("Linux");
-    status("VmRSS")
-}
-
-fn peak() -> usize {
-    status("VmHWM")
 }
