@@ -603,3 +603,70 @@ impl std::fmt::Debug for Replies<'_> {
         write!(f, "Replies({})", self.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where its memory is, and how much of it.
+    type Places = [(usize, usize); 4];
+
+    fn places(load: &Load) -> Places {
+        fn place<T>(of: &Vec<T>) -> (usize, usize) {
+            (of.as_ptr().addr(), of.capacity())
+        }
+        [
+            place(&load.packed),
+            place(&load.marks),
+            place(&load.replies.entries),
+            place(&load.replies.bytes),
+        ]
+    }
+
+    /// Fills it, and has it answered with a text for each.
+    fn run(load: &mut Load, count: usize, text: &[u8]) -> Places {
+        for _ in 0..count {
+            load.add_args(&[b"ECHO", text], false).expect("a command");
+        }
+        let sent = load.run(Duration::from_secs(1), |batch, _, replies, _| {
+            assert_eq!(batch.count, count);
+            for _ in 0..count {
+                let start = replies.bytes.len();
+                replies.bytes.extend_from_slice(text);
+                replies.entries.push(Entry {
+                    kind: Kind::Bytes,
+                    start,
+                    len: text.len(),
+                });
+            }
+            Ok(())
+        });
+        assert!(sent.is_ok());
+        assert_eq!(load.len(), 0);
+        places(load)
+    }
+
+    #[test]
+    fn its_memory_serves_again_and_what_was_huge_is_given_back() {
+        let mut load = Load::default();
+        let first = run(&mut load, 1000, b"a text");
+        assert!(first.iter().all(|&(_, capacity)| capacity > 0), "{first:?}");
+        for _ in 0..2 {
+            assert_eq!(run(&mut load, 1000, b"others"), first);
+            assert_eq!(run(&mut load, 10, b"fewer"), first);
+        }
+        let bytes = |places: Places| {
+            let sizes = [1, size_of::<Mark>(), size_of::<Entry>(), 1];
+            let pairs = places.iter().zip(sizes);
+            pairs
+                .map(|((_, count), size)| count * size)
+                .collect::<Vec<_>>()
+        };
+        let huge = bytes(run(&mut load, 200_000, &[b'x'; 60]));
+        assert!(huge[2] > KEPT && huge[3] > KEPT, "{huge:?}");
+        // The requests are given back at once, and the replies when they are no longer looked at.
+        let next = bytes(run(&mut load, 1000, b"a text"));
+        assert!(next.iter().all(|&held| held <= KEPT), "{next:?}");
+        assert!(huge[0] <= KEPT && huge[1] <= KEPT, "{huge:?}");
+    }
+}
