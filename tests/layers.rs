@@ -240,6 +240,62 @@ fn unsafe_stays_in_its_rooms_and_says_why() {
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
+/// Where a server may be called by its name: its program is looked for, its version is told, a property has an example.
+/// Everywhere else, what a server can do is asked of the server.
+const NAMES_SERVERS: &[&str] = &[
+    "manager/embedded/program.rs",
+    "manager/health.rs",
+    "config/property.rs",
+];
+
+/// Where a warning stands that cannot repeat without end, or has a limit of its own: of one node, of one server's end;
+/// and a test.
+const WARNS_BY_ITSELF: &[&str] = &[
+    "node/condition.rs",
+    "manager/embedded/relay.rs",
+    "ffi/as_c.rs",
+];
+
+/// One line for each place outside comments, and outside these files, that has one of these words.
+fn mentions(sources: &[Source], words: &[&str], but: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    for source in sources.iter().filter(|it| !but.contains(&&*it.name)) {
+        let lines = source.text.lines().enumerate();
+        for (at, line) in lines.filter(|(_, line)| !line.trim_start().starts_with("//")) {
+            let line = line.to_ascii_lowercase();
+            if words.iter().any(|word| line.contains(word)) {
+                found.push(format!("src/{}:{}: {}", source.name, at + 1, line.trim()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn no_feature_is_found_by_a_server_s_name() {
+    let all = sources();
+    let names = ["valkey", "redis_version"];
+    let found = mentions(&all, &names, NAMES_SERVERS);
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+    // Where it does stand, it is seen.
+    let seen = mentions(&all, &names, &[]).concat();
+    assert!(
+        NAMES_SERVERS.iter().all(|name| seen.contains(name)),
+        "{seen}"
+    );
+}
+
+#[test]
+fn what_may_repeat_in_the_log_has_a_limit() {
+    let plain = ["log::warn!", "log::error!", "log::log!"];
+    let found = mentions(&sources(), &plain, WARNS_BY_ITSELF);
+    assert!(
+        found.is_empty(),
+        "clock::tell! says ten lines in ten seconds:\n{}\n",
+        found.join("\n")
+    );
+}
+
 const LIB: &str = r#"
 mod error; mod node;
 pub use error::{Error, Kind as ErrorKind};

@@ -4,13 +4,13 @@ mod support;
 
 use std::collections::{BTreeSet, HashMap};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use redkeep::{ChannelOptions, Config, ErrorKind, Manager, Message};
+use redkeep::{ChannelOptions, Config, ErrorKind, Manager, Message, Received};
 use serde_json::Value;
 use support::{
     CANARY_KEY, CANARY_VALUE, Fault, PATIENCE, Proxy, Sentinels, Server, Way, collect_logs,
-    is_alone, logged, myself, wait_until,
+    is_alone, logged, myself, wait_for, wait_until,
 };
 
 const SCHEMA: &str = include_str!("../src/stats/schema.md");
@@ -79,7 +79,7 @@ fn busy() -> (Server, Vec<Manager>) {
             "orders",
             ChannelOptions::new().claim_idle(Duration::from_millis(150)),
         )
-        .register_handler("orders", |_: &redkeep::Received| Ok::<(), String>(()));
+        .register_handler("orders", |_: &Received| Ok::<(), String>(()));
     let message = Message::from_json("made", "1").unwrap();
     sender.send("orders", &message).unwrap();
     let worker = consumer.start().unwrap();
@@ -215,6 +215,8 @@ fn the_fields_that_may_be_null_are_those_that_say_so() {
     let sentinels = Sentinels::of(1, 1, &[], "");
     let behind = with(&sentinels.url(), |config| config);
     behind.ping().unwrap();
+    let told = &behind.stats()["pools"]["sentinels"][0]["address"];
+    assert!(sentinels.url().contains(told.as_str().unwrap()), "{told}");
     look(behind.stats());
     assert_eq!(
         found, documented,
@@ -298,6 +300,9 @@ fn who_waits_for_a_connection_or_a_lock_is_counted_by_how_long() {
     assert_eq!(waiter.join().unwrap(), Some(1));
     assert_eq!(waits(&stats(), 14), 1);
     assert_eq!(waits(&stats(), 6), 0, "it waited for more than 10 ms");
+    let waited = &stats()["pools"]["nodes"][0]["pool_waits"];
+    assert!(waited["seconds"].as_f64() > Some(0.01), "{waited}");
+    assert_eq!(waited["buckets"][6]["le"], 0.01, "{waited}");
     let lease = keep.client().dedicated().unwrap();
     let error = keep
         .command_within::<String>(("GET", "key"), Duration::from_millis(20))
@@ -317,6 +322,58 @@ fn who_waits_for_a_connection_or_a_lock_is_counted_by_how_long() {
     let stats = stats();
     assert_eq!(stats["lock_waits"]["buckets"][14]["count"], 1);
     assert_eq!(stats["lock_timeouts"], 1, "only who waited in vain");
+}
+
+#[test]
+fn how_long_a_lock_was_waited_for_is_told() {
+    let server = Server::start();
+    let keep = with(&server.url(), |config| config);
+    let held = keep.lock("report").acquire(PATIENCE).unwrap();
+    let other = with(&server.url(), |config| config);
+    let stats = other.clone();
+    let waiter = thread::spawn(move || drop(other.lock("report").acquire(PATIENCE).unwrap()));
+    // Whoever waits has asked to be woken.
+    wait_until(PATIENCE, || {
+        !server
+            .ask::<Vec<String>>(&["PUBSUB", "CHANNELS"])
+            .is_empty()
+    });
+    thread::sleep(Duration::from_millis(20));
+    drop(held);
+    waiter.join().unwrap();
+    let waits = &stats.stats()["lock_waits"];
+    assert_eq!(waits["buckets"][14]["count"], 1, "{waits}");
+    assert!(waits["seconds"].as_f64() > Some(0.01), "{waits}");
+    assert!(
+        waits["seconds"].as_f64() < Some(PATIENCE.as_secs_f64()),
+        "{waits}"
+    );
+    assert_eq!(waits["buckets"][6]["le"], 0.01, "{waits}");
+}
+
+#[test]
+fn how_long_handlers_take_is_told() {
+    let server = Server::start();
+    let keep = with(&server.url(), |config| config);
+    let consumer = keep
+        .consumer("billing")
+        .register_channel("orders", ChannelOptions::new())
+        .register_handler("orders", |_: &Received| {
+            thread::sleep(Duration::from_millis(20));
+            Ok::<(), String>(())
+        });
+    let sender = keep.sender().register_channel("orders");
+    let message = Message::from_json("made", "1").unwrap();
+    sender.send("orders", &message).unwrap();
+    assert_eq!(consumer.consume_all_channels(PATIENCE).unwrap(), 1);
+    let handlers = &keep.stats()["consumers"][0]["channels"][0]["handler_time"];
+    assert_eq!(handlers["buckets"][14]["count"], 1, "{handlers}");
+    assert_eq!(
+        handlers["buckets"][6]["count"], 0,
+        "it took more than 10 ms"
+    );
+    assert!(handlers["seconds"].as_f64() > Some(0.01), "{handlers}");
+    assert_eq!(handlers["buckets"][6]["le"], 0.01, "{handlers}");
 }
 
 #[test]
@@ -487,6 +544,47 @@ fn what_goes_wrong_again_and_again_does_not_fill_the_log() {
         (1..=20).contains(&count),
         "{count}: ten in ten seconds at most"
     );
+}
+
+/// What each round of a consumer finds wrong again, with every one of its channels.
+#[test]
+fn channels_that_cannot_be_read_do_not_fill_the_log() {
+    collect_logs();
+    let server = Server::start();
+    let keep = with(&server.url(), |config| config);
+    let began = Instant::now();
+    let mut consumer = keep.consumer("billing");
+    for number in 0..25 {
+        let name = format!("of-the-wrong-type:{number}");
+        keep.set(&name, "no stream").unwrap();
+        consumer = consumer
+            .register_channel(&name, ChannelOptions::new())
+            .register_handler(&name, |_: &Received| Ok::<(), String>(()));
+    }
+    let worker = consumer.start().unwrap();
+    let told = || -> Vec<String> {
+        let lines = logged();
+        let mine = lines
+            .lines()
+            .filter(|line| line.contains("channel of-the-wrong-type:"));
+        mine.map(str::to_owned).collect()
+    };
+    let others = |line: &String| {
+        let rest = line.split(" (and ").nth(1)?;
+        rest.strip_suffix(" more that were not logged)")?
+            .parse()
+            .ok()
+    };
+    let left_out: u64 = wait_for(3 * PATIENCE, || told().iter().find_map(others));
+    let lines = told();
+    // Whoever counts from any moment on may see the end of one stretch of ten seconds and the beginning of another.
+    let stretches = 2 + began.elapsed().as_secs() / 10;
+    assert!(lines.len() as u64 <= 10 * stretches, "{lines:#?}");
+    assert!(
+        left_out + lines.len() as u64 >= 25,
+        "{left_out} more than {lines:#?}"
+    );
+    drop(worker);
 }
 
 #[test]

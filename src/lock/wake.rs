@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use crate::client::Client;
-use crate::clock::{Deadline, Moment};
+use crate::clock::{Deadline, Moment, tell};
 use crate::fork::lock;
 use crate::lock::line::Line;
 use crate::lock::scripts::channel;
@@ -101,7 +101,7 @@ impl Ears {
             Err(error) => {
                 // The caller's own deadline says nothing about the node.
                 if !deadline.passed() {
-                    log::warn!(target: "redkeep", "those who wait for locks poll: {error}");
+                    tell!(warn, "those who wait for locks poll: {error}");
                 }
                 Ear::Deaf(match deadline.passed() {
                     true => Moment::now(),

@@ -286,7 +286,7 @@ impl Shared {
             match Worker::start("redkeep-lost", move || shared.call()) {
                 Ok(caller) => book.caller = Some(caller),
                 Err(error) => {
-                    log::warn!(target: "redkeep", "the loss of a lock cannot be told: {error}")
+                    tell!(warn, "the loss of a lock cannot be told: {error}")
                 }
             }
         }

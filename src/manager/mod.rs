@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::client::{Client, Lease};
-use crate::clock::{Deadline, Moment};
+use crate::clock::{Deadline, Moment, tell};
 use crate::config::{Config, Settings, Target, endpoint};
 use crate::dispatch::Dispatch;
 use crate::error::{Error, ErrorKind, Result};
@@ -143,7 +143,7 @@ impl Manager {
         match self.check_connection(None) {
             Ok(()) => true,
             Err(error) => {
-                log::warn!(target: "redkeep", "not connected: {error}");
+                tell!(warn, "not connected: {error}");
                 false
             }
         }

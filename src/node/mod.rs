@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::clock::{self, CommandTimes, Deadline, Moment, times};
+use crate::clock::{self, CommandTimes, Deadline, Moment, tell, times};
 use crate::config::{Endpoint, Settings};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::fork::lock;
@@ -384,8 +384,8 @@ impl Node {
             .iter()
             .flat_map(|pool| pool.leases.overdue(limit))
         {
-            log::warn!(
-                target: "redkeep",
+            tell!(
+                warn,
                 "a connection to node {} has been leased for {:.1} s and is not back yet (property lease_warning)",
                 self.name,
                 age.as_secs_f64()

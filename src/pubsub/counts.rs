@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
+use crate::clock::tell;
+
 /// What a subscriber has seen so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -44,8 +46,8 @@ impl Counts {
             && !self.told.load(Ordering::Relaxed)
             && !self.told.swap(true, Ordering::Relaxed);
         if news {
-            log::warn!(
-                target: "redkeep",
+            tell!(
+                warn,
                 "a subscriber is too slow for what is published: messages are dropped"
             );
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::client::Client;
-use crate::clock::Deadline;
+use crate::clock::{Deadline, tell};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::lock;
 use crate::stats::{Exposition, Reporter};
@@ -131,7 +131,7 @@ impl Consumer {
             made
         };
         if has_others && let Err(error) = groups::make(&made) {
-            log::warn!(target: "redkeep", "its groups will be made on first use: {error}");
+            tell!(warn, "its groups will be made on first use: {error}");
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::clock::Deadline;
+use crate::clock::{Deadline, tell};
 use crate::dispatch::Threads;
 use crate::error::{ErrorKind, Result};
 use crate::fork::lock;
@@ -123,7 +123,7 @@ impl Desks {
         if let Err(error) = &result
             && error.kind() != ErrorKind::Closed
         {
-            log::warn!(target: "redkeep", "consumer {}: {error}", shared.name);
+            tell!(warn, "consumer {}: {error}", shared.name);
         }
         if !shared.stopping.is_open() && !shared.is_over() {
             return;

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crate::clock::Moment;
+use crate::clock::{Moment, tell};
 use crate::error::Result;
 use crate::stream::channel::Channel;
 use crate::stream::groups;
@@ -56,7 +56,7 @@ pub(super) fn run<C: Channels>(consumer: &Weak<C>, over: &Latch) {
         }
         for channel in due {
             if let Err(error) = clean(channel) {
-                log::warn!(target: "redkeep", "channel {}: not cleaned up: {error}", channel.name);
+                tell!(warn, "channel {}: not cleaned up: {error}", channel.name);
             }
         }
     }
@@ -81,7 +81,7 @@ fn beat(channel: &Channel) {
                 ),
                 Ok(_) => {}
                 Err(error) => {
-                    log::warn!(target: "redkeep", "channel {}: no sign of life: {error}", channel.name);
+                    tell!(warn, "channel {}: no sign of life: {error}", channel.name);
                     return;
                 }
             }

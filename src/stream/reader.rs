@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::clock::{Deadline, Moment};
+use crate::clock::{Deadline, Moment, tell};
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::Node;
 use crate::stream::channel::Channel;
@@ -166,7 +166,7 @@ impl Reader {
         if all {
             return Err(error);
         }
-        log::warn!(target: "redkeep", "channel {}: {error}", channel.name);
+        tell!(warn, "channel {}: {error}", channel.name);
         channel.rest_until(Some(Moment::now() + ONE_WAIT));
         Ok(())
     }
@@ -264,9 +264,11 @@ impl Reader {
             match error.code() {
                 // It may have become a replica.
                 Some("UNBLOCKED") => dispatch.topology.doubt(),
-                _ => log::warn!(
-                    target: "redkeep",
-                    "channel {}: its group {} is gone, and is made again", channel.name, channel.group
+                _ => tell!(
+                    warn,
+                    "channel {}: its group {} is gone, and is made again",
+                    channel.name,
+                    channel.group
                 ),
             }
             return Err(error);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::Deadline;
+use crate::clock::{Deadline, tell};
 use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::stream::channel::Channel;
@@ -53,7 +53,7 @@ pub(super) fn keep_reading(
             Err(error) => {
                 // Once, and then now and again: a server that is away for long is told of by its node.
                 if failures.is_multiple_of(20) {
-                    log::warn!(target: "redkeep", "consumer {}: a round failed: {error}", shared.name);
+                    tell!(warn, "consumer {}: a round failed: {error}", shared.name);
                 }
                 shared.stopping.sleep(rest_after(shared, rest, failures));
                 failures += 1;

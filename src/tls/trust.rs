@@ -12,6 +12,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
 
 use super::{Options, Session, files};
+use crate::clock::tell;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::{self, lock};
 
@@ -48,7 +49,10 @@ impl Tls {
     /// Reads and checks what was set. Without any of it there is nothing to do before the first TLS connection.
     pub(crate) fn open(&self) -> Result<()> {
         if self.options.insecure {
-            log::warn!(target: "redkeep", "servers' certificates are accepted unseen (property tls_insecure)");
+            tell!(
+                warn,
+                "servers' certificates are accepted unseen (property tls_insecure)"
+            );
         }
         if let Some(name) = &self.options.server_name {
             server_name(name)?;

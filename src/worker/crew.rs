@@ -76,7 +76,7 @@ impl Crew {
         drop(state);
         // Whoever listens to the log is called without a lock.
         if let Some((count, error)) = fewer {
-            log::warn!(target: "redkeep", "{count} of {} workers: {error}", self.size);
+            tell!(warn, "{count} of {} workers: {error}", self.size);
         }
         Ok(jobs)
     }

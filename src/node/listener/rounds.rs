@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::{self, Deadline, Moment};
+use crate::clock::{self, Deadline, Moment, tell};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork::lock;
 use crate::node::condition::State;
@@ -247,8 +247,8 @@ impl Rounds {
                         _ => interval,
                     };
                     if self.topics.refused(kind, &name, number, &error) {
-                        log::warn!(
-                            target: "redkeep",
+                        tell!(
+                            warn,
                             "node {} refuses to renew a subscription, and is asked again in {:.1} s: {error}",
                             self.shared.name,
                             pause.as_secs_f64()

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
+use crate::clock::tell;
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::listener::link::{Changed, Link};
 use crate::node::listener::{Prefixes, Watcher};
@@ -121,8 +122,8 @@ impl Tracking {
         self.told = None;
         self.turn_away(error);
         if !std::mem::replace(&mut self.warned, true) {
-            log::warn!(
-                target: "redkeep",
+            tell!(
+                warn,
                 "node {} does not tell which keys change, and no copies of them are kept: {error}",
                 self.node
             );
