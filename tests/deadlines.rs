@@ -197,6 +197,27 @@ fn a_connect_that_hangs_ends_at_the_deadline() {
 }
 
 #[test]
+fn whether_a_timeout_is_the_end_is_said_by_a_property() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.address());
+    proxy.set(Way::ToClient, Fault::BlackHole);
+    for (again, tries) in [(true, 1), (false, 0)] {
+        let keep = with(&proxy.url(), |config| {
+            let config = config.connect_timeout(TIME).command_timeout(PATIENCE);
+            config
+                .health_check_interval(Duration::ZERO)
+                .retry_on_timeout(again)
+        });
+        let error = keep.get::<String>("a").unwrap_err();
+        assert_eq!(
+            (error.kind(), error.outcome()),
+            (ErrorKind::Timeout, Outcome::NotSent)
+        );
+        assert_eq!(keep.stats()["retries"], tries, "{error}");
+    }
+}
+
+#[test]
 fn close_wakes_a_call_that_is_connecting() {
     let full = Full::new();
     let keep = with(&full.url(), |config| {

@@ -22,6 +22,21 @@ fn bad_configurations_do_not_open() {
 }
 
 #[test]
+fn a_host_and_a_port_do_in_place_of_a_url() {
+    let server = Server::start();
+    let on = |host: &str| {
+        let config = Config::new().host(host).port(server.port());
+        Manager::open_config(&config).unwrap()
+    };
+    on("127.0.0.1").set("a", 1).unwrap();
+    // The server listens on 127.0.0.1 only.
+    let error = on("127.0.0.2").set("a", 2).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
+    assert!(error.to_string().contains("127.0.0.2"), "{error}");
+    assert_eq!(open(&server).get::<i64>("a").unwrap(), Some(1));
+}
+
+#[test]
 fn the_environment_opens_it() {
     const NAME: &str = "manager::opening::the_environment_opens_it";
     if is_alone() {

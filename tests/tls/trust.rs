@@ -53,6 +53,24 @@ fn an_address_is_a_name_too() {
 }
 
 #[test]
+fn a_host_and_a_port_are_spoken_to_in_tls_by_a_property() {
+    let (authority, server) = served(&[]);
+    let config = || {
+        let config = Config::new().host("localhost").port(server.tls_port());
+        config.tls_ca(authority.ca())
+    };
+    open(config().ssl(true)).set("a", 1).unwrap();
+    for plain in [config(), config().ssl(false)] {
+        // Which of them depends on whether its alert or its reset is seen first.
+        let error = refused(plain);
+        assert!(
+            matches!(error.kind(), ErrorKind::Tls | ErrorKind::Io),
+            "{error:?}"
+        );
+    }
+}
+
+#[test]
 fn insecure_is_a_property_of_its_own() {
     let (_, server) = served(&[]);
     let keep = open(Config::new().url(server.tls_url()).tls_insecure(true));
