@@ -12,7 +12,7 @@ use redkeep::{
     ChannelOptions, CommandTimes, Config, ErrorKind, Fault, Manager, Message, Outcome, Received,
     Script,
 };
-use support::{PATIENCE, Server};
+use support::{PATIENCE, Proxy, Server, Way, wait_until};
 
 /// What is open, by number, and how often each command ended well and badly.
 #[derive(Clone, Default)]
@@ -328,4 +328,103 @@ fn a_hook_that_panics_harms_nobody_and_one_is_told_of_failures() {
     assert!(nowhere.set("key", 1).is_err());
     let count = *after.lock().unwrap_or_else(|poison| poison.into_inner());
     assert!(count >= 11, "{count}");
+}
+
+/// Much longer than the machine's pauses: in it, whichever part it belongs to is the largest.
+const HELD: Duration = Duration::from_secs(2);
+
+/// A manager that keeps the times of its commands, each with its name.
+fn timed(url: &str, lines: usize) -> (Manager, impl Fn(&str) -> CommandTimes + use<>) {
+    let all: Arc<Mutex<BTreeMap<String, CommandTimes>>> = Arc::default();
+    let told = all.clone();
+    let keep = with(url, |config| {
+        let config = config.shared_lines(lines).max_connections(1);
+        let config = config.health_check_interval(Duration::ZERO);
+        config.command_hook(
+            |_| (),
+            move |(), end| {
+                assert!(end.error.is_none(), "{end:?}");
+                told.lock().unwrap().insert(end.name.to_owned(), end.times);
+            },
+        )
+    });
+    (keep, move |name| all.lock().unwrap()[name])
+}
+
+/// The part of the times that is the largest.
+fn largest(times: &CommandTimes) -> (&'static str, Duration) {
+    let parts = [
+        ("wait", times.wait),
+        ("connect", times.connect),
+        ("write", times.write),
+        ("server", times.server),
+        ("read", times.read),
+    ];
+    parts.into_iter().max_by_key(|part| part.1).unwrap()
+}
+
+#[test]
+fn a_wait_for_a_connection_is_told_as_such() {
+    let server = Server::start();
+    let (keep, times) = timed(&server.url(), 0);
+    let lease = keep.client().dedicated().unwrap();
+    let other = keep.clone();
+    let waiter = thread::spawn(move || other.set("key", 1));
+    wait_until(PATIENCE, || {
+        keep.stats()["pools"]["nodes"][0]["pools"][0]["waiting"] == 1
+    });
+    thread::sleep(HELD);
+    drop(lease);
+    waiter.join().unwrap().unwrap();
+    let (part, time) = largest(&times("SET"));
+    assert!(part == "wait" && time >= HELD, "{:?}", times("SET"));
+}
+
+/// Holds back what goes this way after its first bytes, while the call is under way.
+fn held_back(
+    lines: usize,
+    way: Way,
+    name: &str,
+    call: impl FnOnce(&Manager) + Send,
+) -> CommandTimes {
+    const FIRST: u64 = 100_000;
+    let server = Server::start();
+    let proxy = Proxy::to(server.address());
+    let (keep, times) = timed(&proxy.url(), lines);
+    keep.set("key", vec![b'x'; 30 << 20]).unwrap();
+    proxy.set(way, support::Fault::StallAfter(FIRST));
+    let passed = || match way {
+        Way::ToClient => proxy.bytes_to_client(),
+        _ => proxy.bytes_to_server(),
+    };
+    let before = passed();
+    thread::scope(|scope| {
+        let call = scope.spawn(|| call(&keep));
+        wait_until(PATIENCE, || passed() >= before + FIRST);
+        thread::sleep(HELD);
+        proxy.heal();
+        call.join().unwrap();
+    });
+    times(name)
+}
+
+#[test]
+fn a_reply_that_comes_slowly_is_time_spent_reading() {
+    for lines in [0, 1] {
+        let times = held_back(lines, Way::ToClient, "GET", |keep| {
+            let value: Option<Vec<u8>> = keep.get("key").unwrap();
+            assert_eq!(value.map(|it| it.len()), Some(30 << 20));
+        });
+        assert_eq!(largest(&times).0, "read", "{lines} lines: {times:?}");
+    }
+}
+
+#[test]
+fn a_value_that_is_taken_slowly_is_time_spent_writing() {
+    for lines in [0, 1] {
+        let times = held_back(lines, Way::ToServer, "SET", |keep| {
+            keep.set("key", vec![b'y'; 30 << 20]).unwrap();
+        });
+        assert_eq!(largest(&times).0, "write", "{lines} lines: {times:?}");
+    }
 }
