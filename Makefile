@@ -119,6 +119,16 @@ lint: ## formatting, clippy and rustdoc, each warning an error
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps
 
+# Where the tests are told of a server (REDKEEP_TEST_SERVER), embedded:// in programs and examples finds the same one.
+NAMED_SERVER ?= $(CURDIR)/target/named-server
+ifneq ($(REDKEEP_TEST_SERVER),)
+NAMED_FAULT := $(shell real=$$(readlink -f "$$(command -v '$(REDKEEP_TEST_SERVER)')") && [ -x "$$real" ] \
+	&& { [ '$(NAMED_SERVER)/redis-server' -ef "$$real" ] \
+		|| { mkdir -p '$(NAMED_SERVER)' && ln -sfn "$$real" '$(NAMED_SERVER)/redis-server'; }; } || echo none)
+$(if $(NAMED_FAULT),$(error REDKEEP_TEST_SERVER: there is no program $(REDKEEP_TEST_SERVER)))
+export PATH := $(NAMED_SERVER):$(PATH)
+endif
+
 # What the faults are tried on: another combination of topology, TLS and shared lines each time, and the same by the same
 # seed.
 REDKEEP_TEST_SEED ?= $(shell date +%s)

@@ -6,7 +6,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use redkeep::{Config, Error, ErrorKind, Manager};
 use support::{PATIENCE, is_alone, myself, named_server, wait_until};
@@ -158,6 +158,44 @@ fn the_program_can_be_chosen() {
     fs::write(&script, "#!/bin/sh\necho not today\nexit 1\n").unwrap();
     let error = refused(&chosen);
     assert!(error.to_string().contains("not today"), "{error}");
+}
+
+/// Examples and documents ask for no program: what they find is the one that the tests were told of.
+#[test]
+fn by_make_the_server_of_the_tests_is_the_first_to_be_found() {
+    let folder = Folder::new("named");
+    fs::create_dir_all(&folder.0).unwrap();
+    let (script, links) = (folder.0.join("of-the-test"), folder.0.join("links"));
+    fs::write(&script, "#!/bin/sh\n").unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let make = |named: &Path| {
+        let mut make = Command::new("make");
+        make.current_dir(env!("CARGO_MANIFEST_DIR"))
+            .args([
+                "--silent",
+                "--eval",
+                "found: ; @command -v redis-server",
+                "found",
+            ])
+            .env_remove("MAKEFLAGS")
+            .env_remove("MAKELEVEL")
+            .env("NAMED_SERVER", &links)
+            .env("REDKEEP_TEST_SERVER", named);
+        make.output().unwrap()
+    };
+    let output = make(&script);
+    let found = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{found}");
+    assert_eq!(found.trim(), links.join("redis-server").to_str().unwrap());
+    assert_eq!(fs::canonicalize(found.trim()).unwrap(), script);
+
+    let output = make(Path::new("/no/such/server"));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{error}");
+    assert!(
+        error.contains("there is no program /no/such/server"),
+        "{error}"
+    );
 }
 
 #[test]
