@@ -19,13 +19,26 @@ run() {
     if [ "$linked" != "$2" ]; then echo "$1 is linked $linked, not $2" >&2; exit 1; fi
 }
 
-cmake() { command cmake -S . -DCMAKE_PREFIX_PATH="$prefix" -Wno-dev "$@"; }
+# What they say is shown, and none of it may be a warning.
+cmake() { command cmake -S . -DCMAKE_PREFIX_PATH="$prefix" "$@" 2>&1 | tee "$build/cmake-says"; }
+without_warning() {
+    if grep -q "CMake .*Warning" "$build/cmake-says"; then echo "CMake warns" >&2; exit 1; fi
+}
 
 cmake -B "$build/cmake"
+without_warning
 command cmake --build "$build/cmake"
 # A version that is not there is not found.
 if cmake -B "$build/wrong" -DWANTED=99.0; then echo "redkeep 99.0 was found" >&2; exit 1; fi
 
+for ask in --validate --cflags "--libs" "--static --libs"; do
+    # shellcheck disable=SC2086 # the options are several words
+    if ! PKG_CONFIG_PATH=$lib/pkgconfig pkg-config --print-errors $ask redkeep 2>"$build/pkg-config-says" ||
+        [ -s "$build/pkg-config-says" ]; then
+        echo "pkg-config $ask says: $(cat "$build/pkg-config-says")" >&2
+        exit 1
+    fi
+done
 PKG_CONFIG_PATH=$lib/pkgconfig make OUT="$build/make"
 
 for by in cmake make; do
