@@ -266,7 +266,10 @@ programs() {
         case $source in
         *.hiredis.c) libraries=(-lhiredis) ;;
         *.redis++.cpp)
-            pkg-config --exists redis++ || continue
+            if ! pkg-config --exists redis++; then
+                echo "left out: $(basename "$source"), since redis-plus-plus is not installed"
+                continue
+            fi
             # shellcheck disable=SC2207 # the flags are several words
             libraries=($(pkg-config --cflags --libs redis++) -lhiredis -lpthread) ;;
         esac
