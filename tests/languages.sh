@@ -60,8 +60,11 @@ if [ -d "$modules/node_modules/koffi" ] ||
     prints "Node.js" "$(tour Node null 'not a number, says the server' Ann 1)" node examples-c/tour.js
     refuses "Node.js (a bad url)" node examples-c/tour.js http://localhost
     other_version "Node.js (another version)" node examples-c/tour.js
+elif [ -n "${REDKEEP_WITHOUT_NODE:-}" ]; then
+    echo "left out: Node.js (koffi could not be had from npm's registry, and REDKEEP_WITHOUT_NODE is set)"
 else
-    echo "SKIPPED Node.js: koffi could not be had from npm's registry" >&2
+    echo "FAILED Node.js: koffi could not be had from npm's registry (REDKEEP_WITHOUT_NODE=1 leaves Node.js out)" >&2
+    exit 1
 fi
 
 mypy --strict --cache-dir "$modules/mypy" examples-c/python/redkeep.py
