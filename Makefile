@@ -172,8 +172,8 @@ test-languages: ## the programs in Lua and JavaScript, and the types of the Pyth
 	./tests/languages.sh
 
 # Not part of `make test`: it builds the library several times over.
-test-packages: setup-tests ## Debian packages, the crate, cargo cinstall, and builds without TLS and without C
-	@./.ci/setup dh lintian
+test-packages: setup-tests ## Debian packages, the crate, cargo cinstall, doxygen, and builds without TLS and without C
+	@./.ci/setup dh lintian doxygen
 	./tests/packages.sh
 
 MINUTES ?= 2

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What users and distributions install: what `make install` puts where, the Debian packages, the crate, what `cargo
 # cinstall` makes, and the library without TLS, without C, and for musl. Ends at the first failure.
-# With names (installed, debian, features, without_tls, without_c, musl, crate, cinstall), only those.
+# With names (installed, debian, features, reference, without_tls, without_c, musl, crate, cinstall), only those.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -92,6 +92,11 @@ crate() {
     try "cargo package warns of nothing" fails grep -q '^warning' "$build/output"
 }
 
+# The C reference: what the header says, without a warning.
+reference() {
+    try "doxygen" ./.ci/doxygen
+}
+
 without_tls() {
     try "the library without TLS" make --no-print-directory lib SMALL=1 SHIP=target/plain
     # 2 MB were agreed on; 1,999,912 is what it came to when this was written, and compilers differ.
@@ -158,10 +163,13 @@ cinstall() {
         try "it installs $name" test -e "$prefix/$name"
     done
     try "soname" grep -q 'SONAME.*\[libredkeep\.so\.0\]' <(readelf -d "$prefix/lib/libredkeep.so")
-    PKG_CONFIG_PATH=$prefix/lib/pkgconfig make -C tests/c/stranger "OUT=$build/by-cargo-c" >"$build/output" 2>&1
-    try "what it installed runs" env LD_LIBRARY_PATH="$prefix/lib" "$build/by-cargo-c/c-shared"
+    try "a stranger links it" env PKG_CONFIG_PATH="$prefix/lib/pkgconfig" make -C tests/c/stranger "OUT=$build/by-cargo-c"
+    for name in c-shared c-static cpp-shared; do
+        try "$name runs" grep -q '^hello from redkeep ' <(LD_LIBRARY_PATH=$prefix/lib "$build/by-cargo-c/$name")
+    done
+    try "c-static needs no library of ours" fails grep -q libredkeep <(readelf -d "$build/by-cargo-c/c-static")
 }
 
-[ $# -gt 0 ] || set -- installed debian features without_tls without_c musl crate cinstall
+[ $# -gt 0 ] || set -- installed debian features reference without_tls without_c musl crate cinstall
 for part in "$@"; do "$part"; done
 echo "$passed passed, 0 failed"
