@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::sys;
 
-pub(crate) use limit::{Limit, tell};
+pub(crate) use limit::{Limit, say, tell};
 pub use times::CommandTimes;
 
 /// A moment of this machine's monotonic clock, in nanoseconds. std's Instant keeps seconds and nanoseconds apart, which

@@ -162,7 +162,7 @@ const NEAR: usize = 400;
 /// The last word of a field, and what it is a part of, where others end with the same word.
 fn last_words<'a>(field: &'a str, all: &[&str]) -> (&'a str, Option<&'a str>) {
     let words = |field: &'a str| field.split(['.', '[', ']']).filter(|word| !word.is_empty());
-    let last = words(field).last().expect("a word");
+    let last = words(field).next_back().expect("a word");
     let alike = |other: &&&str| other.rsplit('.').next() == Some(last);
     let parent = words(field).rev().skip(1).find(|word| *word != "buckets");
     (

@@ -253,6 +253,7 @@ const NAMES_SERVERS: &[&str] = &[
 const WARNS_BY_ITSELF: &[&str] = &[
     "node/condition.rs",
     "manager/embedded/relay.rs",
+    "clock/limit.rs",
     "ffi/as_c.rs",
 ];
 
@@ -294,6 +295,25 @@ fn what_may_repeat_in_the_log_has_a_limit() {
         "clock::tell! says ten lines in ten seconds:\n{}\n",
         found.join("\n")
     );
+}
+
+#[test]
+fn where_it_cannot_run_it_does_not_compile_and_says_so() {
+    let all = sources();
+    let lib = all.iter().find(|source| source.name == "lib.rs");
+    let lib = &lib.expect("src/lib.rs").text;
+    for (elsewhere, word) in [
+        ("target_os = \"linux\"", "on Linux"),
+        ("target_pointer_width = \"64\"", "of 64 bits"),
+    ] {
+        let error = lib
+            .split(&format!(
+                "\n#[cfg(not({elsewhere}))]\ncompile_error!(\"redkeep runs "
+            ))
+            .nth(1);
+        let text = error.and_then(|rest| rest.split("\");\n").next());
+        assert!(text.is_some_and(|it| it.contains(word)), "{elsewhere}");
+    }
 }
 
 const LIB: &str = r#"

@@ -250,11 +250,11 @@ impl Client {
         match self.dispatch_if_made() {
             Some(dispatch) => {
                 dispatch.counters.swallowed.add();
-                tell!(limit: dispatch.counters.told, warn, "{what}: {error}");
+                tell!(limit: dispatch.counters.told, Warn, "{what}: {error}");
             }
             // Switched off on purpose is no news.
             None if error.kind() == ErrorKind::Disabled => {}
-            None => tell!(warn, "{what}: {error}"),
+            None => tell!(Warn, "{what}: {error}"),
         }
     }
 

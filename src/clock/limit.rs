@@ -1,5 +1,6 @@
 //! How much one place may say in the log.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::clock::Moment;
@@ -45,13 +46,19 @@ impl Limit {
     }
 }
 
-/// Says something in the log, from a place that may have it to say again and again: `tell!(warn, "{what} failed")`. A limit
-/// of one's own, where each of many is to be heard, stands first: `tell!(limit: limit, warn, ...)`.
+/// Says it in the log, if this place may. One function, so that a place takes few instructions.
+#[cold]
+pub(crate) fn say(limit: &Limit, level: log::Level, what: fmt::Arguments<'_>) {
+    if let Some(others) = limit.may() {
+        log::log!(target: "redkeep", level, "{what}{others}");
+    }
+}
+
+/// Says something in the log, from a place that may have it to say again and again: `tell!(Warn, "{what} failed")`. A limit
+/// of one's own, where each of many is to be heard, stands first: `tell!(limit: limit, Warn, ...)`.
 macro_rules! tell {
     (limit: $limit:expr, $level:ident, $($text:tt)+) => {
-        if let Some(others) = $limit.may() {
-            log::$level!(target: "redkeep", "{}{others}", format_args!($($text)+));
-        }
+        $crate::clock::say(&$limit, log::Level::$level, format_args!($($text)+))
     };
     ($level:ident, $($text:tt)+) => {{
         static LIMIT: $crate::clock::Limit = $crate::clock::Limit::new();

@@ -131,7 +131,7 @@ fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
     match result {
         Ok(value) => Some(value),
         Err(panic) => {
-            tell!(error, "a command hook panicked");
+            tell!(Error, "a command hook panicked");
             // Dropping what was thrown could throw again.
             std::mem::forget(panic);
             None

@@ -105,7 +105,7 @@ fn tell_of_slow(counters: &Counters, end: &CommandEnd<'_>) {
     let times = &end.times;
     tell!(
         limit: counters.slow_limit,
-        warn,
+        Warn,
         "slow: {what} to {node} took {:.1} ms{again}{how}: wait {:.1}, connect {:.1}, write {:.1}, server {:.1}, \
          read {:.1} (property slow_call)",
         ms(end.duration),

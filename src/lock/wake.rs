@@ -101,7 +101,7 @@ impl Ears {
             Err(error) => {
                 // The caller's own deadline says nothing about the node.
                 if !deadline.passed() {
-                    tell!(warn, "those who wait for locks poll: {error}");
+                    tell!(Warn, "those who wait for locks poll: {error}");
                 }
                 Ear::Deaf(match deadline.passed() {
                     true => Moment::now(),

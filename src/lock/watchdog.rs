@@ -219,7 +219,7 @@ impl Shared {
             Ok(replies) => replies,
             Err(error) => {
                 tell!(
-                    warn,
+                    Warn,
                     "locks could not be renewed, and are tried again until their leases are over: {error}"
                 );
                 renewing.iter().for_each(|(hold, _)| self.again(hold));
@@ -269,7 +269,7 @@ impl Shared {
             return;
         }
         tell!(
-            warn,
+            Warn,
             "a lock was lost: its lease was over, or its key was taken away"
         );
         hold.line.lost();
@@ -286,7 +286,7 @@ impl Shared {
             match Worker::start("redkeep-lost", move || shared.call()) {
                 Ok(caller) => book.caller = Some(caller),
                 Err(error) => {
-                    tell!(warn, "the loss of a lock cannot be told: {error}")
+                    tell!(Warn, "the loss of a lock cannot be told: {error}")
                 }
             }
         }

@@ -143,7 +143,7 @@ impl Manager {
         match self.check_connection(None) {
             Ok(()) => true,
             Err(error) => {
-                tell!(warn, "not connected: {error}");
+                tell!(Warn, "not connected: {error}");
                 false
             }
         }

@@ -385,7 +385,7 @@ impl Node {
             .flat_map(|pool| pool.leases.overdue(limit))
         {
             tell!(
-                warn,
+                Warn,
                 "a connection to node {} has been leased for {:.1} s and is not back yet (property lease_warning)",
                 self.name,
                 age.as_secs_f64()

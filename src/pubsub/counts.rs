@@ -47,7 +47,7 @@ impl Counts {
             && !self.told.swap(true, Ordering::Relaxed);
         if news {
             tell!(
-                warn,
+                Warn,
                 "a subscriber is too slow for what is published: messages are dropped"
             );
         }

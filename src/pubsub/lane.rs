@@ -103,7 +103,7 @@ impl Lane {
             };
             failed = error.is_some();
             if let Some(text) = error {
-                tell!(error, "a subscriber's handler failed, and goes on: {text}");
+                tell!(Error, "a subscriber's handler failed, and goes on: {text}");
             }
         });
         let counts = &self.shared.counts;

@@ -131,7 +131,7 @@ impl Consumer {
             made
         };
         if has_others && let Err(error) = groups::make(&made) {
-            tell!(warn, "its groups will be made on first use: {error}");
+            tell!(Warn, "its groups will be made on first use: {error}");
         }
         Ok(())
     }

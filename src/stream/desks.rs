@@ -123,7 +123,7 @@ impl Desks {
         if let Err(error) = &result
             && error.kind() != ErrorKind::Closed
         {
-            tell!(warn, "consumer {}: {error}", shared.name);
+            tell!(Warn, "consumer {}: {error}", shared.name);
         }
         if !shared.stopping.is_open() && !shared.is_over() {
             return;

@@ -56,7 +56,7 @@ pub(super) fn run<C: Channels>(consumer: &Weak<C>, over: &Latch) {
         }
         for channel in due {
             if let Err(error) = clean(channel) {
-                tell!(warn, "channel {}: not cleaned up: {error}", channel.name);
+                tell!(Warn, "channel {}: not cleaned up: {error}", channel.name);
             }
         }
     }
@@ -81,7 +81,7 @@ fn beat(channel: &Channel) {
                 ),
                 Ok(_) => {}
                 Err(error) => {
-                    tell!(warn, "channel {}: no sign of life: {error}", channel.name);
+                    tell!(Warn, "channel {}: no sign of life: {error}", channel.name);
                     return;
                 }
             }

@@ -179,7 +179,7 @@ fn by_ledger(channel: &Channel, page: &Page, id: &str, deliveries: i64) -> Ready
         Err(error) => {
             // Whether it was entered is not known. If it was, nobody has handled it: that much we know ourselves.
             tell!(
-                warn,
+                Warn,
                 "channel {}: no answer of the ledger: {error}",
                 channel.name
             );

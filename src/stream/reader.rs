@@ -166,7 +166,7 @@ impl Reader {
         if all {
             return Err(error);
         }
-        tell!(warn, "channel {}: {error}", channel.name);
+        tell!(Warn, "channel {}: {error}", channel.name);
         channel.rest_until(Some(Moment::now() + ONE_WAIT));
         Ok(())
     }
@@ -265,7 +265,7 @@ impl Reader {
                 // It may have become a replica.
                 Some("UNBLOCKED") => dispatch.topology.doubt(),
                 _ => tell!(
-                    warn,
+                    Warn,
                     "channel {}: its group {} is gone, and is made again",
                     channel.name,
                     channel.group

@@ -28,7 +28,7 @@ impl Channel {
         self.counts.add(Count::Failed, 1);
         let (id, deliveries) = (page.id(at), page.deliveries(at));
         tell!(
-            warn,
+            Warn,
             "channel {}: message {id} was not handled (delivery {deliveries} of {})",
             self.name,
             self.options.max_deliveries
@@ -84,7 +84,7 @@ impl Channel {
             Ok(PutAway::Dead) => {
                 self.counts.add(Count::Dead, 1);
                 tell!(
-                    warn,
+                    Warn,
                     "channel {}: message {id} went to {} ({reason})",
                     self.name,
                     self.dead
@@ -94,7 +94,7 @@ impl Channel {
             Ok(PutAway::NotOurs) => {}
             Err(problem) => {
                 tell!(
-                    warn,
+                    Warn,
                     "channel {}: message {id} could not be put into {} yet: {problem}",
                     self.name,
                     self.dead
@@ -113,7 +113,7 @@ impl Channel {
     pub(super) fn was_trimmed(&self, id: &str) {
         self.counts.add(Count::Trimmed, 1);
         tell!(
-            warn,
+            Warn,
             "channel {}: message {id} was trimmed from the stream before it was handled",
             self.name
         );

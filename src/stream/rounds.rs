@@ -53,7 +53,7 @@ pub(super) fn keep_reading(
             Err(error) => {
                 // Once, and then now and again: a server that is away for long is told of by its node.
                 if failures.is_multiple_of(20) {
-                    tell!(warn, "consumer {}: a round failed: {error}", shared.name);
+                    tell!(Warn, "consumer {}: a round failed: {error}", shared.name);
                 }
                 shared.stopping.sleep(rest_after(shared, rest, failures));
                 failures += 1;

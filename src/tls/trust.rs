@@ -50,7 +50,7 @@ impl Tls {
     pub(crate) fn open(&self) -> Result<()> {
         if self.options.insecure {
             tell!(
-                warn,
+                Warn,
                 "servers' certificates are accepted unseen (property tls_insecure)"
             );
         }

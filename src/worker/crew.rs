@@ -76,7 +76,7 @@ impl Crew {
         drop(state);
         // Whoever listens to the log is called without a lock.
         if let Some((count, error)) = fewer {
-            tell!(warn, "{count} of {} workers: {error}", self.size);
+            tell!(Warn, "{count} of {} workers: {error}", self.size);
         }
         Ok(jobs)
     }
@@ -112,7 +112,7 @@ fn work(inbox: &Receiver<Job>, closing: &Latch) {
 pub(crate) fn run(job: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(job)) {
         // Its text may hold values, which have no business in the log; the panic hook has printed it anyway.
-        tell!(error, "a handler panicked; its thread goes on");
+        tell!(Error, "a handler panicked; its thread goes on");
         // Dropping what was thrown could throw again.
         std::mem::forget(panic);
     }

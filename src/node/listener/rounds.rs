@@ -248,7 +248,7 @@ impl Rounds {
                     };
                     if self.topics.refused(kind, &name, number, &error) {
                         tell!(
-                            warn,
+                            Warn,
                             "node {} refuses to renew a subscription, and is asked again in {:.1} s: {error}",
                             self.shared.name,
                             pause.as_secs_f64()

@@ -123,7 +123,7 @@ impl Tracking {
         self.turn_away(error);
         if !std::mem::replace(&mut self.warned, true) {
             tell!(
-                warn,
+                Warn,
                 "node {} does not tell which keys change, and no copies of them are kept: {error}",
                 self.node
             );
