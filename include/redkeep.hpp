@@ -94,6 +94,10 @@ class error : public std::exception {
     /// Takes over an error of a C function, which may be NULL, and the status that it returned.
     error(rk_error *taken, rk_status status) { take(taken, status); }
 
+    // Never moved from, which would leave one without a text.
+    error(const error &) noexcept = default;
+    error &operator=(const error &) noexcept = default;
+
     /// The text, for people: the node, what happened there, and why. Its wording may change; the status does not.
     const char *what() const noexcept override { return known_->text.c_str(); }
 
@@ -448,6 +452,9 @@ template <class... Args> words(const Args &...) -> words<sizeof...(Args)>;
 
 template <class... Args>
 using is_command = std::enable_if_t<(std::is_constructible_v<argument, const Args &> && ...), int>;
+
+/* A text of C's, which is NULL where there is none. */
+inline std::string_view view(const char *text) noexcept { return text ? std::string_view(text) : std::string_view(); }
 
 /* What an argument is for C. */
 inline const char *plain(const text &v) noexcept { return v.c_str(); }
@@ -1845,10 +1852,10 @@ class event : public detail::handle<rk_event, rk_event_free> {
     bool is_gap() const noexcept { return rk_event_kind(raw()) == RK_EVENT_GAP; }
 
     /// Of a message the channel published to, of a gap the one subscribed to; empty if that was a pattern.
-    std::string_view channel() const noexcept { return view(rk_event_channel(raw())); }
+    std::string_view channel() const noexcept { return detail::view(rk_event_channel(raw())); }
 
     /// The pattern that was subscribed to; empty if it was a channel.
-    std::string_view pattern() const noexcept { return view(rk_event_pattern(raw())); }
+    std::string_view pattern() const noexcept { return detail::view(rk_event_pattern(raw())); }
 
     /// What was published. It lives as long as the event.
     std::string_view data() const noexcept
@@ -1857,9 +1864,6 @@ class event : public detail::handle<rk_event, rk_event_free> {
         const void *data = rk_event_data(raw(), &len);
         return {static_cast<const char *>(data), len};
     }
-
-  private:
-    static std::string_view view(const char *text) { return text ? std::string_view(text) : std::string_view(); }
 };
 
 /// Listens to channels, patterns and sharded channels: with handlers, or by polling.
@@ -1943,7 +1947,7 @@ class subscriber : public detail::handle<rk_subscriber, rk_subscriber_free> {
     }
 
     /// How often a handler failed.
-    std::uint64_t failed() const noexcept { return failed_->load(std::memory_order_relaxed); }
+    std::uint64_t failed() const noexcept { return failed_ ? failed_->load(std::memory_order_relaxed) : 0; }
 
     /// The next event; none if nothing came in time. Not with handlers.
     returns<std::optional<event>> poll(timespan wait)
@@ -2058,16 +2062,16 @@ class message {
     const rk_message *raw() const noexcept { return c_.get(); }
 
     /// Its id in the stream: milliseconds, a hyphen, a number.
-    std::string_view id() const noexcept { return rk_message_id(raw()); }
+    std::string_view id() const noexcept { return detail::view(rk_message_id(raw())); }
 
     /// The channel it came from.
-    std::string_view channel() const noexcept { return rk_message_channel(raw()); }
+    std::string_view channel() const noexcept { return detail::view(rk_message_channel(raw())); }
 
     /// What it is about.
-    std::string_view name() const noexcept { return rk_message_name(raw()); }
+    std::string_view name() const noexcept { return detail::view(rk_message_name(raw())); }
 
     /// The body, which is JSON.
-    std::string_view body() const noexcept { return rk_message_body(raw()); }
+    std::string_view body() const noexcept { return detail::view(rk_message_body(raw())); }
 
     /// How often it was delivered, this time included.
     std::int64_t deliveries() const noexcept { return rk_message_deliveries(raw()); }

@@ -150,6 +150,44 @@ static void in_background(redkeep::manager &keep)
     FAILS(RK_ERR_CLOSED, second.persist(0s, 1s));
 }
 
+/* What was moved from is empty, and does nothing. */
+static void left_behind(const redkeep::message &message)
+{
+    CHECK(message.id().empty() && message.channel().empty() && message.name().empty() && message.body().empty());
+    CHECK_EQ_INT(message.deliveries(), 0);
+    CHECK_TEXT(FAILS(RK_ERR_ARGUMENT, message.ack()).what(), "message: NULL");
+    FAILS(RK_ERR_ARGUMENT, message.fail("no"));
+}
+
+template <class T> static void moves(T &from)
+{
+    const T to = std::move(from);
+}
+
+static void left_behind(redkeep::manager &keep)
+{
+    auto subscriber = keep.subscriber();
+    subscriber.add("news");
+    keep.publish("news", "x");
+    auto event = subscriber.poll(10s);
+    CHECK(event.has_value());
+    moves(*event);
+    CHECK(!event->is_message() && !event->is_gap() && event->channel().empty() && event->pattern().empty());
+    CHECK(event->data().empty());
+    moves(subscriber);
+    CHECK(subscriber.failed() == 0 && subscriber.fd() == -1);
+    FAILS(RK_ERR_ARGUMENT, subscriber.poll(0s));
+    FAILS(RK_ERR_ARGUMENT, subscriber.on_message([own = counted()](std::string_view, std::string_view) {}));
+    CHECK_EQ_INT(counted::alive, 0);
+    FAILS(RK_ERR_ARGUMENT, subscriber.stats_json());
+
+    auto consumer = keep.consumer("nobody");
+    moves(consumer);
+    CHECK_EQ_INT(consumer.fd(), -1);
+    FAILS(RK_ERR_ARGUMENT, consumer.poll(0s));
+    FAILS(RK_ERR_ARGUMENT, consumer.stop(0s));
+}
+
 static void polled_streams(redkeep::manager &keep)
 {
     auto sender = keep.sender();
@@ -163,7 +201,9 @@ static void polled_streams(redkeep::manager &keep)
     one->ack();
     FAILS(RK_ERR_ARGUMENT, one->ack());
     auto moved = std::move(*two);
+    CHECK_TEXT(moved.name(), "b");
     moved.fail("no");
+    left_behind(*two);
     CHECK(consumer.fd() >= 0);
     CHECK(!consumer.poll(0s));
     consumer.stop(10s);
@@ -222,6 +262,7 @@ int main()
     by_hand(keep);
     in_background(keep);
     polled_streams(keep);
+    left_behind(keep);
     the_log();
     credentials(keep);
     return 0;

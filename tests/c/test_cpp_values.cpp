@@ -129,6 +129,71 @@ static void replies(redkeep::manager &keep)
     FAILS(RK_ERR_TIMEOUT, keep.command_within(0s, "STRLEN", "x"));
 }
 
+template <class T> static void moves(T &from)
+{
+    const T to = std::move(from);
+}
+
+/* No object that was moved from ends the program: it is empty, or its calls fail. */
+static void left_behind(redkeep::manager &keep)
+{
+    redkeep::error error(RK_ERR_TIMEOUT, "too late");
+    moves(error);
+    CHECK_TEXT(error.what(), "too late");
+    CHECK(error.status() == RK_ERR_TIMEOUT && !error.node() && !error.server_code());
+    redkeep::error other(RK_ERR_URL, "");
+    other = std::move(error);
+    CHECK_TEXT(error.what(), other.what());
+    redkeep::result<> result = redkeep::error(RK_ERR_TIMEOUT, "too late");
+    moves(result);
+    CHECK_TEXT(result.error().what(), "too late");
+
+    auto reply = keep.command("PING");
+    moves(reply);
+    CHECK(reply.is_nil() && reply.text().empty() && reply.view().empty() && reply.size() == 0);
+    CHECK(reply.at(0).is_nil() && reply.begin() == reply.end() && reply.integer() == 0);
+    FAILS(RK_ERR_REPLY_TYPE, reply.as<int>());
+
+    auto pipeline = keep.pipeline();
+    moves(pipeline);
+    CHECK(pipeline.size() == 0 && pipeline.outcome(0) == RK_ANSWERED);
+    FAILS(RK_ERR_ARGUMENT, pipeline.execute());
+    auto connection = keep.lease();
+    moves(connection);
+    FAILS(RK_ERR_ARGUMENT, connection.command("PING"));
+    FAILS(RK_ERR_ARGUMENT, connection.pipeline());
+    auto scan = keep.scan();
+    moves(scan);
+    FAILS(RK_ERR_ARGUMENT, scan.begin());
+    auto lock = keep.lock("moved");
+    moves(lock);
+    CHECK(!lock.is_held());
+    FAILS(RK_ERR_ARGUMENT, lock.acquire(0s));
+    FAILS(RK_ERR_ARGUMENT, lock.try_acquire());
+    redkeep::config config;
+    moves(config);
+    FAILS(RK_ERR_ARGUMENT, config.set("url", "redis://localhost"));
+    FAILS(RK_ERR_ARGUMENT, redkeep::manager::open(config));
+    redkeep::set_options options;
+    moves(options);
+    CHECK(options.ex(1s).nx().raw() == nullptr);
+    auto limiter = keep.limiter(1, 1s);
+    moves(limiter);
+    FAILS(RK_ERR_ARGUMENT, limiter.check("x"));
+    auto sessions = keep.sessions();
+    moves(sessions);
+    FAILS(RK_ERR_ARGUMENT, sessions.all_of("ann"));
+    auto cache = keep.cache("moved");
+    moves(cache);
+    FAILS(RK_ERR_ARGUMENT, cache.get_or_compute("{}", [] { return std::string("1"); }));
+    auto near = keep.near_cache();
+    moves(near);
+    FAILS(RK_ERR_ARGUMENT, near.get("x"));
+    auto sender = keep.sender();
+    moves(sender);
+    FAILS(RK_ERR_ARGUMENT, sender.send("x", "y", "1"));
+}
+
 static void errors(redkeep::manager &keep)
 {
     rk_error *err = nullptr;
@@ -163,7 +228,9 @@ static void errors(redkeep::manager &keep)
     /* What was moved away is an error, and no crash. */
     auto other = std::move(keep);
     FAILS(RK_ERR_ARGUMENT, keep.get("x"));
+    CHECK(!keep.is_enabled() && !keep.is_connected());
     keep = std::move(other);
+    left_behind(keep);
     CHECK_TEXT(redkeep::error(RK_ERR_TIMEOUT, "too late").what(), "too late");
     CHECK_EQ_INT(redkeep::error(RK_OK, "x").status(), RK_ERR_INTERNAL);
     /* Results may be used in this form too, by functions that are handed over. */
