@@ -521,7 +521,8 @@ class Sender(_Handle):
 
 
 class Message:
-    """A message that came. In a handler it lives as long as that runs."""
+    """A message that came. One of a handler may be kept for its texts; ack() and fail() are told an RK_ERR_ARGUMENT
+    once that has returned."""
 
     def __init__(self, raw: c_void_p, polled: bool) -> None:
         self.id = _text(_lib.rk_message_id(raw)) or ""
@@ -529,7 +530,7 @@ class Message:
         self.name = _text(_lib.rk_message_name(raw)) or ""
         self.text = _text(_lib.rk_message_body(raw)) or ""
         self.deliveries = int(_lib.rk_message_deliveries(raw))
-        self._raw = raw
+        self._raw: Optional[c_void_p] = raw
         self._polled = polled
 
     @property
@@ -600,13 +601,18 @@ class Consumer(_Handle):
 
 def _handled(handler: Callable[[Message], object]) -> Callable[[int, object], int]:
     def handle(raw: int, _: object) -> int:
-        message = c_void_p(raw)
+        given: Optional[Message] = None
         try:
-            handler(Message(message, False))
+            given = Message(c_void_p(raw), False)
+            handler(given)
             return 0
         except BaseException as error:  # nothing may leave it
-            _lib.rk_message_fail(message, _reason(error), None)
+            _lib.rk_message_fail(raw, _reason(error), None)
             return -320
+        finally:
+            # Whoever keeps it has its texts; what they were read from ends now.
+            if given is not None:
+                given._raw = None
     return handle
 
 

@@ -223,6 +223,23 @@ def streams(keep):
         once.consume(1)
     assert set(own) == {threading.get_ident()}
 
+    # A message that a handler kept: its texts are there, what they were read from is not.
+    kept = []
+
+    def keep_it(message):
+        kept.append(message)
+        if message.body["id"] == 2:
+            raise ValueError("kept all the same")
+
+    keeper = keep.consumer("keeper").channel("orders", keep_it, max_deliveries=1)
+    while len(kept) < 4:
+        keeper.consume(1)
+    for message in kept:
+        assert message.name == "made" and message.body["id"] in (1, 2, 3, 4)
+        assert str(fails("RK_ERR_ARGUMENT", message.ack)) == "message: NULL"
+        fails("RK_ERR_ARGUMENT", message.fail, "too late")
+    del keeper, kept
+
 
 def messages(keep):
     subscriber = keep.subscriber().add("news").add_pattern("n*s?")
