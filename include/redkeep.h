@@ -71,7 +71,7 @@ typedef struct rk_error rk_error;
 /**
  * A configuration. A manager takes a copy of it when opened, so it can be freed or changed afterwards.
  *
- * Thread safety: one thread at a time.
+ * Thread safety: one thread at a time; a second one gets RK_ERR_CONFLICT.
  */
 typedef struct rk_config rk_config;
 
@@ -86,7 +86,8 @@ typedef struct rk_manager rk_manager;
 /**
  * Options of rk_set_with() and rk_set_json(); one may serve any number of commands.
  *
- * Thread safety: one thread at a time while it is being changed, any number once it is only used.
+ * Thread safety: one thread at a time while it is being changed, and a second one gets RK_ERR_CONFLICT; any number once
+ * it is only used.
  */
 typedef struct rk_set_options rk_set_options;
 
@@ -122,7 +123,7 @@ typedef struct rk_transaction rk_transaction;
 /**
  * A walk over the keys. It keeps its manager alive.
  *
- * Thread safety: one thread at a time. It may be handed to another thread.
+ * Thread safety: one thread at a time; a second one gets RK_ERR_CONFLICT. It may be handed to another thread.
  */
 typedef struct rk_scan rk_scan;
 
@@ -130,7 +131,7 @@ typedef struct rk_scan rk_scan;
  * A lock, and what this handle holds of it. It keeps its manager alive. In a child of fork(), a lock that the parent
  * holds stays the parent's: it is not held there, and freeing it does not release it.
  *
- * Thread safety: one thread at a time. It may be handed to another thread.
+ * Thread safety: one thread at a time; a second one gets RK_ERR_CONFLICT. It may be handed to another thread.
  */
 typedef struct rk_lock rk_lock;
 
@@ -188,7 +189,7 @@ typedef struct rk_sender rk_sender;
  * A message that came. A handler has it while it runs; one that was polled belongs to the program, which says what
  * became of it and frees it. Texts read from it live as long as it does.
  *
- * Thread safety: one thread at a time. A polled one may be handed to another thread.
+ * Thread safety: any number of threads at once, until it is freed, or its handler returns.
  */
 typedef struct rk_message rk_message;
 
@@ -232,7 +233,7 @@ enum rk_status RK_INT32 {
     RK_ERR_BAD_VALUE = -3,
     /** A URL that cannot be understood. */
     RK_ERR_URL = -4,
-    /** Two options that exclude each other: EX and PX, NX and XX. */
+    /** Two options that exclude each other: EX and PX, NX and XX; or a handle that another thread is using. */
     RK_ERR_CONFLICT = -5,
     /** The text handed over is not JSON. */
     RK_ERR_JSON = -6,
@@ -1331,7 +1332,8 @@ rk_status rk_lock_release(struct rk_lock *lock,
 
 /**
  * Whether this handle still holds the lock, as far as can be known without asking the server: by a local clock, started
- * before the lock was asked for, that no standstill of the process or the machine stops. False for NULL.
+ * before the lock was asked for, that no standstill of the process or the machine stops. False for NULL, and while
+ * another thread acquires, releases or changes it.
  */
 bool rk_lock_is_held(const struct rk_lock *lock);
 

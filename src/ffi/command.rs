@@ -28,8 +28,11 @@ fn value(reply: &mut Reply, out: &Out<rk_bytes>) -> Result<rk_status> {
     Ok(rk_status::RK_OK)
 }
 
-fn options(c: Caller<'_>, options: *const rk_set_options) -> SetOptions {
-    c.maybe(options).map_or(SetOptions::new(), |it| it.0)
+fn options(c: Caller<'_>, options: *const rk_set_options) -> Result<SetOptions> {
+    match c.maybe(options) {
+        None => Ok(SetOptions::new()),
+        Some(options) => Ok(*options.0.read()?),
+    }
 }
 
 /// The value of a key; RK_NIL, and {NULL, 0}, if there is no such key. out may not be NULL.
@@ -129,7 +132,7 @@ pub unsafe extern "C" fn rk_set_with(
         let manager = c.manager(manager)?;
         let key = c.bytes(key, key_len, "key")?;
         let value = c.bytes(value, value_len, "value")?;
-        was_set.set(manager.set_with(key, value, options(c, set_options))?);
+        was_set.set(manager.set_with(key, value, options(c, set_options)?)?);
         Ok(rk_status::RK_OK)
     })
 }
@@ -357,7 +360,7 @@ pub unsafe extern "C" fn rk_set_json(
         let manager = c.manager(manager)?;
         let key = c.bytes(key, key_len, "key")?;
         let json = c.text(json, "json")?;
-        was_set.set(manager.set_json_text(key, json, options(c, set_options))?);
+        was_set.set(manager.set_json_text(key, json, options(c, set_options)?)?);
         Ok(rk_status::RK_OK)
     })
 }

@@ -8,6 +8,7 @@ use std::ptr;
 
 use crate::config::{Config, Credentials};
 use crate::error::{Error, Result};
+use crate::ffi::alone::Alone;
 use crate::ffi::boundary::{Caller, quietly};
 use crate::ffi::bytes::{rk_bytes, rk_bytes_free};
 use crate::ffi::error::{rk_error, rk_status};
@@ -15,15 +16,19 @@ use crate::ffi::userdata::Userdata;
 
 /// A configuration. A manager takes a copy of it when opened, so it can be freed or changed afterwards.
 ///
-/// Thread safety: one thread at a time.
-pub struct rk_config(pub(super) Config);
+/// Thread safety: one thread at a time; a second one gets RK_ERR_CONFLICT.
+pub struct rk_config(pub(super) Alone<Config>);
+
+impl rk_config {
+    fn made(config: Config) -> *mut rk_config {
+        Box::into_raw(Box::new(rk_config(Alone::new("config", config))))
+    }
+}
 
 /// A configuration in which nothing is set. Free it with rk_config_free(). NULL only if the library failed inside.
 #[unsafe(no_mangle)]
 pub extern "C" fn rk_config_new() -> *mut rk_config {
-    quietly(ptr::null_mut(), || {
-        Box::into_raw(Box::new(rk_config(Config::new())))
-    })
+    quietly(ptr::null_mut(), || rk_config::made(Config::new()))
 }
 
 /// A configuration with what the environment sets: REDIS_URL, REDIS_HOST and the others. out may not be NULL.
@@ -37,8 +42,7 @@ pub unsafe extern "C" fn rk_config_from_env(
     let out = c.out(out, "out", ptr::null_mut());
     c.run(err, || {
         out.wanted()?;
-        let config = rk_config(Config::from_env()?);
-        out.set(Box::into_raw(Box::new(config)));
+        out.set(rk_config::made(Config::from_env()?));
         Ok(rk_status::RK_OK)
     })
 }
@@ -56,10 +60,8 @@ pub unsafe extern "C" fn rk_config_set(
     // SAFETY: the arguments are as the header asks.
     let c = unsafe { Caller::trusted() };
     c.run(err, || {
-        let config = c.handle_mut(config, "config")?;
-        config
-            .0
-            .set(c.text(name, "name")?, c.text(value, "value")?)?;
+        let mut config = c.handle(config, "config")?.0.change()?;
+        config.set(c.text(name, "name")?, c.text(value, "value")?)?;
         Ok(rk_status::RK_OK)
     })
 }
@@ -77,10 +79,10 @@ pub unsafe extern "C" fn rk_config_get(
     let c = unsafe { Caller::trusted() };
     let out = c.out(out, "out", rk_bytes::NONE);
     c.run(err, || {
-        let config = c.handle(config, "config")?;
+        let config = c.handle(config, "config")?.0.read()?;
         let name = c.text(name, "name")?;
         out.wanted()?;
-        Ok(match config.0.get(name)? {
+        Ok(match config.get(name)? {
             None => rk_status::RK_NIL,
             Some(value) => {
                 out.set(rk_bytes::new(value.into_bytes()));
@@ -101,9 +103,9 @@ pub unsafe extern "C" fn rk_config_dump(
     let c = unsafe { Caller::trusted() };
     let json = c.out(json, "json", rk_bytes::NONE);
     c.run(err, || {
-        let config = c.handle(config, "config")?;
+        let config = c.handle(config, "config")?.0.read()?;
         json.wanted()?;
-        json.set(rk_bytes::json(&config.0.dump())?);
+        json.set(rk_bytes::json(&config.dump())?);
         Ok(rk_status::RK_OK)
     })
 }
@@ -139,9 +141,9 @@ pub unsafe extern "C" fn rk_config_set_credentials_provider(
     // Before anything can fail.
     let userdata = Userdata::new(userdata, userdata_free);
     c.run(err, || {
-        let config = c.handle_mut(config, "config")?;
-        let before = std::mem::take(&mut config.0);
-        config.0 = match cb {
+        let mut config = c.handle(config, "config")?.0.change()?;
+        let before = std::mem::take(&mut *config);
+        *config = match cb {
             None => before.no_credentials_provider(),
             Some(cb) => before.credentials_provider(move || {
                 let (mut username, mut password) = (Answer::default(), Answer::default());

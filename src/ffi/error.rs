@@ -31,7 +31,7 @@ pub enum rk_status {
     RK_ERR_BAD_VALUE = -3,
     /// A URL that cannot be understood.
     RK_ERR_URL = -4,
-    /// Two options that exclude each other: EX and PX, NX and XX.
+    /// Two options that exclude each other: EX and PX, NX and XX; or a handle that another thread is using.
     RK_ERR_CONFLICT = -5,
     /// The text handed over is not JSON.
     RK_ERR_JSON = -6,

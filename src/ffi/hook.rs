@@ -88,9 +88,9 @@ pub unsafe extern "C" fn rk_config_set_command_hook(
     // Before anything can fail.
     let userdata = std::sync::Arc::new(Userdata::new(userdata, userdata_free));
     c.run(err, || {
-        let config = c.handle_mut(config, "config")?;
-        let old = std::mem::take(&mut config.0);
-        config.0 = match (before, after) {
+        let mut config = c.handle(config, "config")?.0.change()?;
+        let old = std::mem::take(&mut *config);
+        *config = match (before, after) {
             (None, None) => old.no_command_hook(),
             (before, after) => {
                 let theirs = userdata.clone();

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::config::Setting;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ffi::alone::Alone;
 use crate::ffi::boundary::{Caller, Out, milliseconds, quietly};
 use crate::ffi::error::{c_string, rk_error, rk_status};
 use crate::ffi::manager::rk_manager;
@@ -22,12 +23,16 @@ use crate::lock::{Held, LEASE, Lock, Redlock, RedlockHeld};
 /// A lock, and what this handle holds of it. It keeps its manager alive. In a child of fork(), a lock that the parent
 /// holds stays the parent's: it is not held there, and freeing it does not release it.
 ///
-/// Thread safety: one thread at a time. It may be handed to another thread.
+/// Thread safety: one thread at a time; a second one gets RK_ERR_CONFLICT. It may be handed to another thread.
 pub struct rk_lock {
+    state: Alone<State>,
+    generation: u64,
+}
+
+struct State {
     kind: Kind,
     reentrant: bool,
     gate: Option<Arc<Gate>>,
-    generation: u64,
 }
 
 enum Kind {
@@ -38,13 +43,20 @@ enum Kind {
 impl rk_lock {
     fn new(kind: Kind) -> *mut rk_lock {
         Box::into_raw(Box::new(rk_lock {
-            kind,
-            reentrant: false,
-            gate: None,
+            state: Alone::new(
+                "lock",
+                State {
+                    kind,
+                    reentrant: false,
+                    gate: None,
+                },
+            ),
             generation: fork::generation(),
         }))
     }
+}
 
+impl State {
     /// Applies to the lock, whichever it is.
     fn change(&mut self, one: impl FnOnce(Lock) -> Lock, many: impl FnOnce(Redlock) -> Redlock) {
         match &mut self.kind {
@@ -178,7 +190,7 @@ fn lease(lease_ms: i64) -> Result<Duration> {
 /// The longest lease there is.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-impl rk_lock {
+impl State {
     fn option(&mut self, name: &str, value: &str) -> Result<()> {
         let setting = Setting { name, value };
         match (name, &mut self.kind) {
@@ -218,7 +230,7 @@ impl Drop for rk_lock {
         if self.generation != fork::generation() {
             return;
         }
-        if let Some(gate) = &self.gate {
+        if let Some(gate) = &self.state.get_mut().gate {
             gate.close();
         }
     }
@@ -354,7 +366,7 @@ pub unsafe extern "C" fn rk_lock_option(
     // SAFETY: the arguments are as the header asks.
     let c = unsafe { Caller::trusted() };
     c.run(err, || {
-        let it = c.handle_mut(lock, "lock")?;
+        let mut it = c.handle(lock, "lock")?.state.change()?;
         it.option(c.text(name, "name")?, c.text(value, "value")?)?;
         Ok(rk_status::RK_OK)
     })
@@ -380,7 +392,7 @@ pub unsafe extern "C" fn rk_lock_on_lost(
     let userdata = Userdata::new(userdata, userdata_free);
     c.run(err, move || {
         let cb = cb.ok_or_else(|| Error::argument("cb: NULL"))?;
-        let it = c.handle_mut(lock, "lock")?;
+        let mut it = c.handle(lock, "lock")?.state.change()?;
         if it.gate.is_some() {
             let text = "this lock has a callback already";
             return Err(Error::new(ErrorKind::Conflict, text));
@@ -416,7 +428,7 @@ pub unsafe extern "C" fn rk_lock_acquire(
     // SAFETY: the arguments are as the header asks.
     let c = unsafe { Caller::trusted() };
     c.run(err, || {
-        let it = c.handle_mut(lock, "lock")?;
+        let mut it = c.handle(lock, "lock")?.state.change()?;
         let wait = milliseconds(wait_ms, "wait_ms")?;
         it.acquire(wait.unwrap_or(Duration::MAX))?;
         Ok(rk_status::RK_OK)
@@ -434,7 +446,7 @@ pub unsafe extern "C" fn rk_lock_try_acquire(
     let c = unsafe { Caller::trusted() };
     let acquired = c.out(acquired, "acquired", false);
     c.run(err, || {
-        let it = c.handle_mut(lock, "lock")?;
+        let mut it = c.handle(lock, "lock")?.state.change()?;
         acquired.wanted()?;
         match it.acquire(Duration::ZERO) {
             Ok(()) => acquired.set(true),
@@ -457,18 +469,22 @@ pub unsafe extern "C" fn rk_lock_release(
     let c = unsafe { Caller::trusted() };
     let was_held = c.out(was_held, "was_held", false);
     c.run(err, || {
-        was_held.set(c.handle_mut(lock, "lock")?.release()?);
+        was_held.set(c.handle(lock, "lock")?.state.change()?.release()?);
         Ok(rk_status::RK_OK)
     })
 }
 
 /// Whether this handle still holds the lock, as far as can be known without asking the server: by a local clock, started
-/// before the lock was asked for, that no standstill of the process or the machine stops. False for NULL.
+/// before the lock was asked for, that no standstill of the process or the machine stops. False for NULL, and while
+/// another thread acquires, releases or changes it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rk_lock_is_held(lock: *const rk_lock) -> bool {
     // SAFETY: the argument is as the header asks.
     let lock = unsafe { Caller::trusted() }.maybe(lock);
-    quietly(false, || lock.is_some_and(rk_lock::is_held))
+    quietly(false, || {
+        lock.and_then(|it| it.state.read().ok())
+            .is_some_and(|it| it.is_held())
+    })
 }
 
 /// The number of this acquisition, larger than that of every one before it on this lock: hand it to the store that the
@@ -485,7 +501,7 @@ pub unsafe extern "C" fn rk_lock_fence(
     let c = unsafe { Caller::trusted() };
     let number = c.out(number, "number", 0);
     c.run(err, || {
-        let it = c.handle(lock, "lock")?;
+        let it = c.handle(lock, "lock")?.state.read()?;
         number.wanted()?;
         Ok(match &it.kind {
             Kind::One(_, held) if !held.is_empty() => {
@@ -502,5 +518,9 @@ pub unsafe extern "C" fn rk_lock_fence(
 pub unsafe extern "C" fn rk_lock_free(lock: *mut rk_lock) {
     // SAFETY: the argument is as the header asks.
     let c = unsafe { Caller::trusted() };
-    quietly((), || drop(c.take(lock)));
+    quietly((), || match c.take(lock) {
+        // By a thread that stayed in the parent of this fork: what it was changing is left as it is.
+        Some(lock) if lock.state.is_used() => std::mem::forget(lock),
+        lock => drop(lock),
+    });
 }

@@ -75,9 +75,9 @@ pub unsafe extern "C" fn rk_manager_open_config(
     let c = unsafe { Caller::trusted() };
     let out = c.out(out, "out", ptr::null_mut());
     c.run(err, || {
-        let config = c.handle(config, "config")?;
+        let config = c.handle(config, "config")?.0.read()?;
         out.wanted()?;
-        out.set(rk_manager::new(Manager::open_config(&config.0)?));
+        out.set(rk_manager::new(Manager::open_config(&config)?));
         Ok(rk_status::RK_OK)
     })
 }

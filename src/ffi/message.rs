@@ -2,27 +2,66 @@
 //!
 //! A message that came: what a handler is given, and what rk_consumer_poll() returns.
 
-use std::cell::{OnceCell, RefCell};
 use std::ffi::{CString, c_char};
 use std::ptr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::error::Result;
 use crate::ffi::boundary::{Caller, quietly};
 use crate::ffi::error::{c_string, rk_error, rk_status};
+use crate::fork::lock;
 use crate::stream::Received;
 
 /// A message that came. A handler has it while it runs; one that was polled belongs to the program, which says what
 /// became of it and frees it. Texts read from it live as long as it does.
 ///
-/// Thread safety: one thread at a time. A polled one may be handed to another thread.
+/// Thread safety: any number of threads at once, until it is freed, or its handler returns.
 pub struct rk_message {
     received: Source,
-    id: OnceCell<CString>,
-    channel: OnceCell<CString>,
-    name: OnceCell<CString>,
-    body: OnceCell<CString>,
+    id: Text,
+    channel: Text,
+    name: Text,
+    body: Text,
     /// Why it could not be handled, as a handler said.
-    reason: RefCell<Option<String>>,
+    reason: Mutex<Option<String>>,
+}
+
+/// A text for C, made by whoever asks first; of several who do at once, one's is kept. Nobody waits, so that a forked
+/// child has nobody to wait for.
+#[derive(Default)]
+struct Text(AtomicPtr<c_char>);
+
+impl Text {
+    fn made(&self, make: impl FnOnce() -> CString) -> *const c_char {
+        let there = self.0.load(Ordering::Acquire);
+        if !there.is_null() {
+            return there;
+        }
+        let own = make().into_raw();
+        let none = ptr::null_mut();
+        let kept = self
+            .0
+            .compare_exchange(none, own, Ordering::AcqRel, Ordering::Acquire);
+        kept.map_or_else(
+            |there| {
+                // SAFETY: it came from into_raw() above, and nobody else knows it.
+                drop(unsafe { CString::from_raw(own) });
+                there
+            },
+            |_| own,
+        )
+    }
+}
+
+impl Drop for Text {
+    fn drop(&mut self) {
+        let text = *self.0.get_mut();
+        if !text.is_null() {
+            // SAFETY: it came from into_raw(), and whoever frees a message is done with its texts.
+            drop(unsafe { CString::from_raw(text) });
+        }
+    }
 }
 
 enum Source {
@@ -34,11 +73,11 @@ impl rk_message {
     fn new(received: Source) -> rk_message {
         rk_message {
             received,
-            id: OnceCell::new(),
-            channel: OnceCell::new(),
-            name: OnceCell::new(),
-            body: OnceCell::new(),
-            reason: RefCell::new(None),
+            id: Text::default(),
+            channel: Text::default(),
+            name: Text::default(),
+            body: Text::default(),
+            reason: Mutex::default(),
         }
     }
 
@@ -52,7 +91,7 @@ impl rk_message {
     }
 
     pub(super) fn reason(&self) -> Option<String> {
-        self.reason.take()
+        lock(&self.reason).take()
     }
 
     fn received(&self) -> &Received {
@@ -68,15 +107,14 @@ impl rk_message {
 fn text(
     c: Caller<'_>,
     message: *const rk_message,
-    place: impl Fn(&rk_message) -> &OnceCell<CString>,
+    place: impl Fn(&rk_message) -> &Text,
     read: impl Fn(&Received) -> &str,
 ) -> *const c_char {
     quietly(ptr::null(), || {
         let Some(message) = c.maybe(message) else {
             return ptr::null();
         };
-        let made = place(message).get_or_init(|| c_string(read(message.received())));
-        made.as_ptr()
+        place(message).made(|| c_string(read(message.received())))
     })
 }
 
@@ -161,7 +199,7 @@ fn fail(message: &rk_message, reason: &str) -> Result<()> {
     match &message.received {
         Source::Own(received) => received.fail(reason),
         Source::Lent(_) => {
-            *message.reason.borrow_mut() = Some(reason.to_owned());
+            *lock(&message.reason) = Some(reason.to_owned());
             Ok(())
         }
     }

@@ -54,6 +54,7 @@ mod log;
 
 mod hook;
 
+mod alone;
 #[cfg(test)]
 mod as_c;
 mod boundary;

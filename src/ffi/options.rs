@@ -6,13 +6,15 @@
 use std::ptr;
 
 use crate::client::SetOptions;
+use crate::ffi::alone::Alone;
 use crate::ffi::boundary::{Caller, quietly};
 use crate::ffi::error::rk_status;
 
 /// Options of rk_set_with() and rk_set_json(); one may serve any number of commands.
 ///
-/// Thread safety: one thread at a time while it is being changed, any number once it is only used.
-pub struct rk_set_options(pub(super) SetOptions);
+/// Thread safety: one thread at a time while it is being changed, and a second one gets RK_ERR_CONFLICT; any number once
+/// it is only used.
+pub struct rk_set_options(pub(super) Alone<SetOptions>);
 
 fn change(
     c: Caller<'_>,
@@ -20,10 +22,10 @@ fn change(
     change: impl FnOnce(SetOptions) -> SetOptions,
 ) -> rk_status {
     c.run(ptr::null_mut(), || {
-        let options = c.handle_mut(options, "options")?;
+        let mut options = c.handle(options, "options")?.0.change()?;
         // Kept even when refused: a program that does not look at the status must not set a value that never expires.
-        options.0 = change(options.0);
-        options.0.check()?;
+        *options = change(*options);
+        options.check()?;
         Ok(rk_status::RK_OK)
     })
 }
@@ -32,7 +34,8 @@ fn change(
 #[unsafe(no_mangle)]
 pub extern "C" fn rk_set_options_new() -> *mut rk_set_options {
     quietly(ptr::null_mut(), || {
-        Box::into_raw(Box::new(rk_set_options(SetOptions::new())))
+        let options = Alone::new("options", SetOptions::new());
+        Box::into_raw(Box::new(rk_set_options(options)))
     })
 }
 

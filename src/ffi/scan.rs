@@ -4,6 +4,7 @@ use std::ffi::c_char;
 use std::ptr;
 
 use crate::client::{Scan, Script};
+use crate::ffi::alone::Alone;
 use crate::ffi::boundary::{Caller, quietly};
 use crate::ffi::bytes::{rk_bytes, rk_slice};
 use crate::ffi::error::{rk_error, rk_status};
@@ -42,9 +43,9 @@ pub unsafe extern "C" fn rk_eval(
 
 /// A walk over the keys. It keeps its manager alive.
 ///
-/// Thread safety: one thread at a time. It may be handed to another thread.
+/// Thread safety: one thread at a time; a second one gets RK_ERR_CONFLICT. It may be handed to another thread.
 pub struct rk_scan {
-    scan: Scan,
+    scan: Alone<Scan>,
     _manager: Manager,
 }
 
@@ -64,7 +65,7 @@ pub unsafe extern "C" fn rk_scan_new(
         let pattern = c.maybe_text(pattern, "pattern")?;
         out.wanted()?;
         out.set(Box::into_raw(Box::new(rk_scan {
-            scan: manager.scan(pattern),
+            scan: Alone::new("scan", manager.scan(pattern)),
             _manager: manager.clone(),
         })));
         Ok(rk_status::RK_OK)
@@ -84,9 +85,9 @@ pub unsafe extern "C" fn rk_scan_next(
     let c = unsafe { Caller::trusted() };
     let key = c.out(key, "key", rk_bytes::NONE);
     c.run(err, || {
-        let it = c.handle_mut(scan, "scan")?;
+        let mut it = c.handle(scan, "scan")?.scan.change()?;
         key.wanted()?;
-        Ok(match it.scan.next().transpose()? {
+        Ok(match it.next().transpose()? {
             None => rk_status::RK_NIL,
             Some(found) => {
                 key.set(rk_bytes::new(found));
@@ -101,5 +102,9 @@ pub unsafe extern "C" fn rk_scan_next(
 pub unsafe extern "C" fn rk_scan_free(scan: *mut rk_scan) {
     // SAFETY: the argument is as the header asks.
     let c = unsafe { Caller::trusted() };
-    quietly((), || drop(c.take(scan)));
+    quietly((), || match c.take(scan) {
+        // By a thread that stayed in the parent of this fork.
+        Some(scan) if scan.scan.is_used() => std::mem::forget(scan),
+        scan => drop(scan),
+    });
 }

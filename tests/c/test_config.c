@@ -1,4 +1,6 @@
 /* Properties by name: set, read, dumped; from the environment; what is wrong with them is said. */
+#include <pthread.h>
+
 #include "keep.h"
 
 static void set_and_get(void)
@@ -86,10 +88,47 @@ static void environment(void)
     unsetenv("REDIS_MAX_CONNECTIONS");
 }
 
+static int32_t nobody(rk_bytes *username, rk_bytes *password, void *userdata, rk_error **error)
+{
+    (void)username, (void)password, (void)userdata, (void)error;
+    return RK_ERR_AUTH;
+}
+
+static void *another_thread(void *config)
+{
+    rk_bytes text = RK_BYTES_INIT;
+
+    FAILS(RK_ERR_CONFLICT, rk_config_set(config, "max_connections", "3", &err));
+    CHECK_STR(rk_error_message(err), "config: another thread is using it");
+    done();
+    STATUS(RK_ERR_CONFLICT, rk_config_get(config, "max_connections", &text, &err));
+    return NULL;
+}
+
+static void while_it_is_changed(void *config)
+{
+    pthread_t thread;
+
+    CHECK(pthread_create(&thread, NULL, another_thread, config) == 0);
+    CHECK(pthread_join(thread, NULL) == 0);
+}
+
+/* A second thread is told, and does no harm. */
+static void from_two_threads(void)
+{
+    rk_config *config = rk_config_new();
+
+    OK(rk_config_set_credentials_provider(config, nobody, config, while_it_is_changed, &err));
+    OK(rk_config_set_credentials_provider(config, nobody, NULL, NULL, &err));
+    OK(rk_config_set(config, "max_connections", "3", &err));
+    rk_config_free(config);
+}
+
 int main(void)
 {
     set_and_get();
     wrong();
+    from_two_threads();
     environment();
     return 0;
 }

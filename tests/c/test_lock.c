@@ -1,5 +1,6 @@
 /* Locks: acquire, release, loss, fences, options, the shared kinds, Redlock. */
 #include <pthread.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "keep.h"
@@ -254,6 +255,65 @@ static void redlock(void)
     rk_lock_free(lock);
 }
 
+struct waiter {
+    rk_lock *lock;
+    rk_status status;
+};
+
+static void *waits(void *data)
+{
+    struct waiter *it = data;
+    /* The other thread may have it for a moment. */
+    do {
+        it->status = rk_lock_acquire(it->lock, -1, NULL);
+    } while (it->status == RK_ERR_CONFLICT);
+    return NULL;
+}
+
+/* A second thread is told, and does no harm. */
+static void from_two_threads(rk_manager *keep)
+{
+    struct seen seen = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0};
+    struct timespec moment = {0, 1000000};
+    struct waiter waiter = {NULL, RK_ERR_INTERNAL};
+    rk_status status = RK_OK;
+    rk_lock *held = NULL;
+    pthread_t thread;
+    bool yes = true;
+    int64_t fence = -1;
+    int tries;
+
+    OK(rk_lock_new(keep, "one", 60000, &held, &err));
+    OK(rk_lock_new(keep, "one", 60000, &waiter.lock, &err));
+    OK(rk_lock_acquire(held, 0, &err));
+    CHECK(pthread_create(&thread, NULL, waits, &waiter) == 0);
+    for (tries = 0; tries < 20000 && status != RK_ERR_CONFLICT; tries++) {
+        status = rk_lock_try_acquire(waiter.lock, &yes, NULL);
+        CHECK(!yes);
+        nanosleep(&moment, NULL);
+    }
+    /* It waits now, until the lock is released. */
+    CHECK_EQ_INT(status, RK_ERR_CONFLICT);
+    FAILS(RK_ERR_CONFLICT, rk_lock_acquire(waiter.lock, 0, &err));
+    CHECK_STR(rk_error_message(err), "lock: another thread is using it");
+    done();
+    STATUS(RK_ERR_CONFLICT, rk_lock_release(waiter.lock, &yes, &err));
+    STATUS(RK_ERR_CONFLICT, rk_lock_option(waiter.lock, "renew", "off", &err));
+    STATUS(RK_ERR_CONFLICT, rk_lock_fence(waiter.lock, &fence, &err));
+    STATUS(RK_ERR_CONFLICT, rk_lock_on_lost(waiter.lock, lost, &seen, freed, &err));
+    CHECK_EQ_INT(seen.frees, 1);
+    CHECK(!rk_lock_is_held(waiter.lock));
+    OK(rk_lock_release(held, &yes, &err));
+    CHECK(yes);
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK_EQ_INT(waiter.status, RK_OK);
+    CHECK(rk_lock_is_held(waiter.lock));
+    OK(rk_lock_release(waiter.lock, &yes, &err));
+    CHECK(yes);
+    rk_lock_free(waiter.lock);
+    rk_lock_free(held);
+}
+
 int main(void)
 {
     rk_manager *keep = open_keep();
@@ -264,6 +324,7 @@ int main(void)
     options(keep);
     loss(keep);
     threads(keep);
+    from_two_threads(keep);
     shared(keep);
     redlock();
     /* It keeps its manager alive. */

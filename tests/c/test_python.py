@@ -136,6 +136,35 @@ def locks(keep):
     waiter.join(PATIENCE)
     assert got and got[0].is_held()
 
+    # One object is of one thread at a time: another one is told.
+    one, got, told = keep.lock("gil"), [], []
+    held.acquire(PATIENCE)
+
+    def waits():
+        while not got:
+            try:
+                one.acquire()
+                got.append(one.is_held())
+            except Error as error:
+                assert error.name == "RK_ERR_CONFLICT", error
+
+    def is_told():
+        try:
+            assert not one.try_acquire()
+        except Error as error:
+            told.append((error.name, str(error)))
+        return told
+
+    waiter = threading.Thread(target=waits)
+    waiter.start()
+    wait_for(is_told)
+    assert told == [("RK_ERR_CONFLICT", "lock: another thread is using it")]
+    for use in (one.release, one.fence):
+        fails("RK_ERR_CONFLICT", use)
+    held.release()
+    waiter.join(PATIENCE)
+    assert got == [True] and one.release()
+
     # And while the server takes its time, another one counts.
     counted, over = [0], threading.Event()
 

@@ -1,4 +1,7 @@
 /* Scripts, and walking over keys. */
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include "keep.h"
 
 static void scripts(rk_manager *keep)
@@ -55,6 +58,59 @@ static int count(rk_manager *keep, const char *pattern)
     return found;
 }
 
+struct walker {
+    rk_scan *scan;
+    atomic_bool told;
+};
+
+/* Until somebody is told that the other one is at it. */
+static void *walks(void *data)
+{
+    struct walker *it = data;
+    rk_bytes key = RK_BYTES_INIT;
+    int tries;
+
+    for (tries = 0; tries < 100 && !it->told; tries++) {
+        rk_status status = rk_scan_next(it->scan, &key, NULL);
+        CHECK(key.data == NULL);
+        if (status == RK_ERR_CONFLICT)
+            it->told = true;
+    }
+    return NULL;
+}
+
+/* A second thread is told, and the walk goes on behind. */
+static void from_two_threads(void)
+{
+    struct walker walker = {NULL, false};
+    rk_manager *keep = NULL;
+    rk_bytes key = RK_BYTES_INIT;
+    rk_status status;
+    pthread_t thread;
+    int i;
+
+    OK(rk_manager_open("embedded://?embedded_faults=on&command_timeout=200ms", &keep, &err));
+    OK(rk_set(keep, TEXT("key"), TEXT("x"), &err));
+    OK(rk_scan_new(keep, NULL, &walker.scan, &err));
+    OK(rk_manager_embedded_fault(keep, "freeze", &err));
+    CHECK(pthread_create(&thread, NULL, walks, &walker) == 0);
+    walks(&walker);
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK(walker.told);
+    OK(rk_manager_embedded_fault(keep, "none", &err));
+    OK(rk_manager_wait_for_ready(keep, NULL, 20000, 50, 1000, NULL, &err));
+    for (i = 0; i < 100; i++) {
+        status = rk_scan_next(walker.scan, &key, NULL);
+        if (status == RK_OK || status == RK_NIL)
+            break;
+    }
+    CHECK_EQ_INT(status, RK_OK);
+    BYTES(key, "key");
+    STATUS(RK_NIL, rk_scan_next(walker.scan, &key, &err));
+    rk_scan_free(walker.scan);
+    rk_manager_free(keep);
+}
+
 int main(void)
 {
     rk_manager *keep = open_keep();
@@ -64,6 +120,7 @@ int main(void)
     int i;
 
     scripts(keep);
+    from_two_threads();
     CHECK_EQ_INT(count(keep, "key:*"), 0);
     for (i = 0; i < 1000; i++) {
         snprintf(name, sizeof(name), "key:%d", i);
