@@ -2239,8 +2239,13 @@ class manager : public detail::handle<rk_manager, rk_manager_free> {
     }
 
     /// The manager of this process, opened from the environment when first asked for. It is never closed by this
-    /// object. If the environment cannot be used, calls on it are RK_ERR_CONFIG.
-    static manager global() { return manager(rk_manager_global()); }
+    /// object. If the environment cannot be used, calls on it are RK_ERR_CONFIG; if the library that runs is not of the
+    /// version that the program was compiled for, so is this.
+    static returns<manager> global()
+    {
+        return checked(
+            [](std::nullptr_t, rk_manager **out, rk_error **) { return *out = rk_manager_global(), RK_OK; }, nullptr);
+    }
 
     /* -- Life, nodes, health: a node is named by its URL; none is the one that the manager was opened for -- */
 

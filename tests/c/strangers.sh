@@ -52,8 +52,10 @@ cp "$prefix/include/redkeep.hpp" "$build/newer"
 sed -e 's/\(define RK_VERSION_MINOR\) .*/\1 99/' -e 's/\(define RK_VERSION_STRING\) .*/\1 "0.99.0"/' \
     "$prefix/include/redkeep.h" >"$build/newer/redkeep.h"
 "${CXX:-g++}" -std=c++17 "-I$build/newer" main.cpp -o "$build/newer/program" "-L$lib" -lredkeep
-if LD_LIBRARY_PATH=$lib "$build/newer/program" 2>"$build/newer/said"; then
-    echo "a program for redkeep 0.99.0 runs with an older one" >&2
-    exit 1
-fi
-grep "compiled for redkeep 0.99.0, but runs with version" "$build/newer/said"
+for manager in own global; do
+    if LD_LIBRARY_PATH=$lib "$build/newer/program" "$manager" 2>"$build/newer/said"; then
+        echo "a program for redkeep 0.99.0 runs with an older one ($manager)" >&2
+        exit 1
+    fi
+    grep "compiled for redkeep 0.99.0, but runs with version" "$build/newer/said"
+done
