@@ -9,16 +9,19 @@
     with keep.lock("report", lease=30, wait=5) as lock:
         print(lock.fence())
 
-Calls release the GIL. Times are seconds; None stands for the default, or for no end where one waits. What goes wrong is
-a redkeep.Error with the library's own text. The library is looked for as REDKEEP_LIBRARY says, or as libredkeep.so.0.
+Calls release the GIL. Managers are closed when the interpreter ends. Times are seconds; None stands for the default, or
+for no end where one waits. What goes wrong is a redkeep.Error with the library's own text. The library is looked for as
+REDKEEP_LIBRARY says, or as libredkeep.so.0.
 """
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import json
 import operator
 import os
+import weakref
 from ctypes import CFUNCTYPE, POINTER, byref, c_bool, c_char_p, c_double, c_int, c_int32, c_int64, c_size_t, c_uint32
 from ctypes import c_void_p
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Type, TypeVar, Union
@@ -325,6 +328,7 @@ class Manager(_Handle):
             raw = c_void_p()
             _call("manager_open_config", config, byref(raw))
             super().__init__(raw)
+            _managers.add(self)
         finally:
             _lib.rk_config_free(config)
 
@@ -429,10 +433,14 @@ class Manager(_Handle):
         return sender
 
     def consumer(self, listener: str) -> "Consumer":
-        return Consumer._new("consumer_new", self._raw, _name(listener))
+        consumer = Consumer._new("consumer_new", self._raw, _name(listener))
+        consumer._manager = self
+        return consumer
 
     def subscriber(self) -> "Subscriber":
-        return Subscriber._new("subscriber_new", self._raw)
+        subscriber = Subscriber._new("subscriber_new", self._raw)
+        subscriber._manager = self
+        return subscriber
 
     def cache(self, namespace: str, **options: Any) -> "Cache":
         """Results of functions. Options: expire, jitter, early, negative, stale, wait, across_processes, skip_keys."""
@@ -454,6 +462,19 @@ class Manager(_Handle):
 
     def stats_prometheus(self) -> str:
         return _text(_bytes("manager_stats_prometheus", self._raw)) or ""
+
+
+_managers: "weakref.WeakSet[Manager]" = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """While there is an interpreter still: what a handler runs in afterwards Python ends, and the program with it."""
+    for manager in list(_managers):
+        try:
+            manager.close()
+        except Error:  # a handler runs on; nothing more can be done for it
+            pass
 
 
 class _SetOptions:
@@ -554,6 +575,7 @@ class Consumer(_Handle):
     """Receives messages in the name of a listener: by handlers after start(), or by poll()."""
 
     _kind = "consumer"
+    _manager: Optional[Manager] = None
 
     def channel(self, name: str, handler: Optional[Callable[[Message], object]] = None, **options: Any) -> "Consumer":
         """Names a channel, and what handles its messages: whatever it raises has the message delivered again. Options
@@ -631,6 +653,7 @@ class Subscriber(_Handle):
     """Hears what is published: by poll(), by iterating, or by on_message(), to be said before the first add()."""
 
     _kind = "subscriber"
+    _manager: Optional[Manager] = None
 
     def add(self, *channels: str) -> "Subscriber":
         for channel in channels:

@@ -364,6 +364,40 @@ def secrets(keep):
     keep.delete("secret")
 
 
+ENDS = """
+import os, sys, threading, time
+sys.path.insert(0, sys.argv[1])
+import redkeep
+
+keep, handled, heard = redkeep.Manager(os.environ["RK_TEST_URL"]), [], []
+sender = keep.sender("exits")
+consumer = keep.consumer("exiting").channel("exits", handled.append, concurrency=2).start()
+subscriber = redkeep.Manager(os.environ["RK_TEST_URL"]).subscriber()
+subscriber.on_message(lambda channel, data: heard.append(data)).add("exits")
+
+def feed():
+    try:
+        while True:
+            sender.send("exits", "n", 1), keep.publish("exits", "x")
+    except redkeep.Error as error:
+        assert error.name == "RK_ERR_CLOSED", error
+
+for _ in range(3):
+    threading.Thread(target=feed, daemon=True).start()
+while len(handled) < 50 or len(heard) < 50:
+    time.sleep(0.001)
+"""
+
+
+def exits(keep):
+    """Handlers of both kinds run as the interpreter ends."""
+    folder = os.path.join(os.path.dirname(__file__), "../../examples-c/python")
+    for _ in range(10):
+        ended = subprocess.run([sys.executable, "-c", ENDS, folder], timeout=3 * PATIENCE, capture_output=True, text=True)
+        assert ended.returncode == 0, (ended.returncode, ended.stderr)
+    keep.delete("exits")
+
+
 def other_versions():
     program = ("import sys; sys.path.insert(0, %r)\ntry:\n import redkeep\nexcept ImportError as error:\n print(error)"
                % os.path.join(os.path.dirname(__file__), "../../examples-c/python"))
@@ -388,7 +422,7 @@ def main():
     keep = Manager(URL, command_timeout="5s", client_name="python")
     keep.command("FLUSHALL")
     keep.ping()
-    for test in (values, bad_input, locks, streams, messages, caches, secrets, many_threads):
+    for test in (values, bad_input, locks, streams, messages, caches, secrets, many_threads, exits):
         test(keep)
     failing_servers()
     other_versions()
