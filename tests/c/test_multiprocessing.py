@@ -1,13 +1,17 @@
 """Python's multiprocessing by fork, while threads of the parent use the same manager."""
 
 import ctypes
+import gc
 import multiprocessing
 import os
+import sys
 import threading
 import warnings
+import weakref
 from ctypes import POINTER, byref, c_bool, c_char_p, c_int32, c_int64, c_size_t, c_uint8, c_void_p
 
 CHILDREN = 100
+BY_MODULE = 20
 AT_ONCE = 5
 THREADS = 4
 PATIENCE = 20
@@ -68,7 +72,67 @@ def child(keep, lock, number):
         lib.rk_manager_free(keep)
 
 
+def heir(own, number):
+    """Drops what its parent made, and goes on with the manager."""
+    keep = own["keep"]
+    assert not own["lock"].is_held()
+    names = ("lock", "consumer", "subscriber", "message")
+    dropped = [weakref.ref(own.pop(name)) for name in names]
+    gc.collect()
+    assert not any(one() for one in dropped)
+    for turn in range(5):
+        assert keep.set(f"heir {number}", turn) and keep.get(f"heir {number}") == b"%d" % turn
+
+
+def by_the_module():
+    """redkeep.py, forked while threads call, a lock is held, and a consumer and a subscriber run."""
+    sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../examples-c/python"))
+    import redkeep
+
+    keep, over, handled, failures = redkeep.Manager(os.environ["RK_TEST_URL"]), threading.Event(), [], []
+    sender, lock = keep.sender("heirs", "polled"), keep.lock("heirs", lease=60)
+    lock.acquire(0)
+    sender.send("polled", "n", 1)
+    message = keep.consumer("polling").channel("polled").poll(PATIENCE)
+    consumer = keep.consumer("heirs").channel("heirs", lambda message: handled.append(message.id)).start()
+    subscriber = keep.subscriber().on_message(lambda channel, data: None).add("heirs")
+    own = {"keep": keep, "lock": lock, "consumer": consumer, "subscriber": subscriber, "message": message}
+    del consumer, subscriber, message
+
+    def work(number):
+        try:
+            while not over.is_set():
+                keep.set(f"work {number}", "x")
+                sender.send("heirs", "n", number)
+                keep.publish("heirs", "x")
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(THREADS)]
+    [thread.start() for thread in threads]
+    context, codes = multiprocessing.get_context("fork"), []
+    del lock
+    try:
+        for number in range(BY_MODULE):
+            process = context.Process(target=heir, args=(own, number))
+            process.start()
+            process.join(PATIENCE)
+            if process.exitcode is None:
+                process.kill()
+                process.join()
+            codes.append(process.exitcode)
+    finally:
+        over.set()
+        [thread.join() for thread in threads]
+    assert codes == [0] * BY_MODULE, codes
+    assert not failures, failures
+    assert handled and own["lock"].is_held() and own["lock"].release()
+    own["message"].ack()
+    own["consumer"].stop(PATIENCE)
+
+
 def main():
+    by_the_module()
     keep = c_void_p()
     call(lib.rk_manager_open, os.environ["RK_TEST_URL"].encode(), byref(keep))
     over, failures, turns = threading.Event(), [], [0] * THREADS
