@@ -194,6 +194,7 @@ run_cpp() {
     local source name other_cxx
     local library=("-L$prefix/lib" -lredkeep -lpthread "-Wl,-rpath,$prefix/lib")
     other_cxx=$(command -v clang++ || true)
+    if [ -z "$other_cxx" ]; then echo "left out: clang++"; fi
     cpp_commands >"$build/cpp-commands"
     try "C++ (compiles${other_cxx:+, clang++ too})" xargs -d '\n' -n 1 -P "$(nproc)" bash -c <"$build/cpp-commands"
     for source in tests/c/test_cpp*.cpp; do
