@@ -102,14 +102,14 @@ typedef struct rk_reply rk_reply;
  * A connection taken out of a node's pool. It keeps its manager alive. In a child of fork(), commands on a connection
  * that the parent leased return RK_ERR_CLOSED; releasing it there leaves the parent's connection alone.
  *
- * Thread safety: one thread at a time. It may be handed to another thread.
+ * Thread safety: one thread at a time; a second one gets RK_ERR_CONFLICT. It may be handed to another thread.
  */
 typedef struct rk_connection rk_connection;
 
 /**
  * Commands that go to the server together. It keeps its manager alive.
  *
- * Thread safety: one thread at a time; a second one gets RK_ERR_ARGUMENT. It may be handed to another thread.
+ * Thread safety: one thread at a time; a second one gets RK_ERR_CONFLICT. It may be handed to another thread.
  */
 typedef struct rk_pipeline rk_pipeline;
 

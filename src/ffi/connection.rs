@@ -22,7 +22,7 @@ use crate::manager::Manager;
 /// A connection taken out of a node's pool. It keeps its manager alive. In a child of fork(), commands on a connection
 /// that the parent leased return RK_ERR_CLOSED; releasing it there leaves the parent's connection alone.
 ///
-/// Thread safety: one thread at a time. It may be handed to another thread.
+/// Thread safety: one thread at a time; a second one gets RK_ERR_CONFLICT. It may be handed to another thread.
 pub struct rk_connection {
     leased: Leased,
 }
@@ -46,7 +46,8 @@ impl Leased {
             ));
         }
         let Some(mut lease) = self.lease.try_lock() else {
-            return Err(Error::argument("connection: another thread is using it"));
+            let text = "connection: another thread is using it";
+            return Err(Error::new(ErrorKind::Conflict, text));
         };
         match &mut *lease {
             Some(lease) => work(lease),

@@ -6,10 +6,9 @@
 use std::ffi::c_void;
 use std::ptr;
 
-use parking_lot::{Mutex, MutexGuard};
-
 use crate::client::{Client, Load, Script, Transaction};
 use crate::error::{Error, Outcome, Result};
+use crate::ffi::alone::Alone;
 use crate::ffi::boundary::{Caller, milliseconds, quietly};
 use crate::ffi::bytes::rk_slice;
 use crate::ffi::connection::{Leased, rk_connection};
@@ -20,9 +19,9 @@ use crate::manager::Manager;
 
 /// Commands that go to the server together. It keeps its manager alive.
 ///
-/// Thread safety: one thread at a time; a second one gets RK_ERR_ARGUMENT. It may be handed to another thread.
+/// Thread safety: one thread at a time; a second one gets RK_ERR_CONFLICT. It may be handed to another thread.
 pub struct rk_pipeline {
-    load: Mutex<Load>,
+    load: Alone<Load>,
     road: Road,
 }
 
@@ -35,15 +34,9 @@ enum Road {
 impl rk_pipeline {
     fn new(road: Road) -> *mut rk_pipeline {
         Box::into_raw(Box::new(rk_pipeline {
-            load: Mutex::default(),
+            load: Alone::new("pipeline", Load::default()),
             road,
         }))
-    }
-
-    fn load(&self) -> Result<MutexGuard<'_, Load>> {
-        self.load
-            .try_lock()
-            .ok_or_else(|| Error::argument("pipeline: another thread is using it"))
     }
 
     fn has_own_connection(&self) -> bool {
@@ -111,7 +104,7 @@ pub unsafe extern "C" fn rk_pipeline_append(
         let pipeline = c.handle(pipeline, "pipeline")?;
         let args = c.slices(args, n, "args")?;
         let own = pipeline.has_own_connection();
-        pipeline.load()?.add_args(&args.list(), own)?;
+        pipeline.load.change()?.add_args(&args.list(), own)?;
         Ok(rk_status::RK_OK)
     })
 }
@@ -134,7 +127,7 @@ pub unsafe extern "C" fn rk_pipeline_append_eval(
         let script = Script::new(c.text(lua, "lua")?);
         let keys = c.slices(keys, n_keys, "keys")?;
         let args = c.slices(args, n_args, "args")?;
-        pipeline.load()?.add_eval(&script, &keys, &args)?;
+        pipeline.load.change()?.add_eval(&script, &keys, &args)?;
         Ok(rk_status::RK_OK)
     })
 }
@@ -150,7 +143,10 @@ pub unsafe extern "C" fn rk_pipeline_set_atomic(
     // SAFETY: the arguments are as the header asks.
     let c = unsafe { Caller::trusted() };
     c.run(err, || {
-        c.handle(pipeline, "pipeline")?.load()?.set_atomic(atomic);
+        c.handle(pipeline, "pipeline")?
+            .load
+            .change()?
+            .set_atomic(atomic);
         Ok(rk_status::RK_OK)
     })
 }
@@ -167,7 +163,10 @@ pub unsafe extern "C" fn rk_pipeline_set_timeout(
     let c = unsafe { Caller::trusted() };
     c.run(err, || {
         let time = milliseconds(timeout_ms, "timeout_ms")?;
-        c.handle(pipeline, "pipeline")?.load()?.set_within(time);
+        c.handle(pipeline, "pipeline")?
+            .load
+            .change()?
+            .set_within(time);
         Ok(rk_status::RK_OK)
     })
 }
@@ -179,7 +178,9 @@ pub unsafe extern "C" fn rk_pipeline_len(pipeline: *const rk_pipeline) -> usize 
     let c = unsafe { Caller::trusted() };
     quietly(0, || {
         let pipeline = c.handle(pipeline, "pipeline");
-        pipeline.and_then(|it| Ok(it.load()?.len())).unwrap_or(0)
+        pipeline
+            .and_then(|it| Ok(it.load.read()?.len()))
+            .unwrap_or(0)
     })
 }
 
@@ -198,7 +199,7 @@ pub unsafe extern "C" fn rk_pipeline_execute(
     let out = c.out(out, "out", ptr::null_mut());
     c.run(err, || {
         let pipeline = c.handle(pipeline, "pipeline")?;
-        let mut load = pipeline.load()?;
+        let mut load = pipeline.load.change()?;
         match &pipeline.road {
             Road::Shared(manager) => manager.execute(&mut load).map(drop)?,
             Road::Own(leased) => leased
@@ -223,7 +224,7 @@ pub unsafe extern "C" fn rk_pipeline_outcome(pipeline: *const rk_pipeline, i: us
     let c = unsafe { Caller::trusted() };
     let outcome: Option<Outcome> = quietly(None, || {
         let pipeline = c.handle(pipeline, "pipeline").ok()?;
-        pipeline.load().ok()?.outcome(i)
+        pipeline.load.read().ok()?.outcome(i)
     });
     outcome.map_or(rk_outcome::RK_ANSWERED, rk_outcome::from)
 }

@@ -262,7 +262,7 @@ static void *blocks(void *data)
     /* The other thread may hold it for a moment. */
     do {
         it->status = rk_pipeline_execute(it->pipe, NULL, NULL);
-    } while (it->status == RK_ERR_ARGUMENT);
+    } while (it->status == RK_ERR_CONFLICT);
     return NULL;
 }
 
@@ -283,7 +283,7 @@ static void from_two_threads(rk_manager *keep)
         nanosleep(&moment, NULL);
         status = rk_pipeline_append(busy.pipe, ping, 1, NULL);
     } while (status == RK_OK);
-    CHECK_EQ_INT(status, RK_ERR_ARGUMENT);
+    CHECK_EQ_INT(status, RK_ERR_CONFLICT);
     OK(rk_command_argv(keep, 3, push, NULL, &err));
     CHECK(pthread_join(thread, NULL) == 0);
     CHECK_EQ_INT(busy.status, RK_OK);
