@@ -3,6 +3,7 @@
 import gc
 import os
 import pickle
+import re
 import select
 import subprocess
 import sys
@@ -110,6 +111,31 @@ def bad_input(keep):
     with closed:
         pass
     fails("RK_ERR_CLOSED", closed.get, "k")
+
+
+def same_mistakes(keep):
+    """Those of mistakes.h, as C and C++ make them."""
+    calls = {
+        "unknown_property": lambda: Manager(URL, colour="red"),
+        "value_out_of_range": lambda: Manager(URL, max_connections=0),
+        "no_number": lambda: Manager(URL, max_connections="many"),
+        "bad_url": lambda: Manager("http://localhost"),
+        "unknown_fault": lambda: keep.embedded_fault("nap"),
+        "unnamed_lock": lambda: keep.lock(""),
+        "lease_of_nothing": lambda: keep.lock("l", lease=0),
+        "unknown_option": lambda: keep.lock("l", colour="red"),
+        "option_out_of_range": lambda: keep.lock("l", max_hold="soon"),
+        "two_expiries": lambda: keep.set("k", "v", ex=5, px=5),
+        "expires_at_once": lambda: keep.set("k", "v", ex=0),
+        "transaction_by_command": lambda: keep.command("MULTI"),
+        "unnamed_listener": lambda: keep.consumer(""),
+        "unnamed_channel": lambda: keep.sender(""),
+    }
+    with open(os.path.join(os.path.dirname(__file__), "mistakes.h")) as text:
+        wanted = re.findall(r'^MISTAKE\((\w+), (\w+), "(.*)"\)$', text.read(), re.M)
+    assert sorted(calls) == sorted(name for name, _, _ in wanted)
+    for name, status, text in wanted:
+        assert str(fails(status, calls[name])) == text, (name, text)
 
 
 def locks(keep):
@@ -422,7 +448,7 @@ def main():
     keep = Manager(URL, command_timeout="5s", client_name="python")
     keep.command("FLUSHALL")
     keep.ping()
-    for test in (values, bad_input, locks, streams, messages, caches, secrets, many_threads, exits):
+    for test in (values, bad_input, same_mistakes, locks, streams, messages, caches, secrets, many_threads, exits):
         test(keep)
     failing_servers()
     other_versions()
