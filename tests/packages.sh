@@ -99,7 +99,7 @@ reference() {
 
 without_tls() {
     try "the library without TLS" make --no-print-directory lib SMALL=1 SHIP=target/plain
-    # What was agreed on; 1,994,840 is what it came to when this was written.
+    # What was agreed on; 1,998,216 is what it came to when this was written.
     try "stripped, it has at most 2,000,000 bytes" at_most 2000000 target/plain/release/libredkeep.so
     try "its tests" "$cargo" test --no-default-features --features capi --test without_tls
 }

@@ -1,6 +1,8 @@
 //! What one thread uses at a time: a second one is told, and does no harm.
 
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{
+    PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError, TryLockResult,
+};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -20,26 +22,40 @@ impl<T> Alone<T> {
 
     /// For whoever changes it: alone.
     pub(super) fn change(&self) -> Result<RwLockWriteGuard<'_, T>> {
-        self.inside.try_write().ok_or_else(|| self.conflict())
+        self.unless_used(self.inside.try_write())
     }
 
     /// For whoever only reads: beside others who do.
     pub(super) fn read(&self) -> Result<RwLockReadGuard<'_, T>> {
-        self.inside.try_read().ok_or_else(|| self.conflict())
+        self.unless_used(self.inside.try_read())
     }
 
     pub(super) fn is_used(&self) -> bool {
-        self.inside.is_locked()
+        self.change().is_err()
     }
 
     pub(super) fn get_mut(&mut self) -> &mut T {
-        self.inside.get_mut()
+        self.inside
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn conflict(&self) -> Error {
-        let text = format!("{}: another thread is using it", self.name);
-        Error::new(ErrorKind::Conflict, text)
+    fn unless_used<G>(&self, guard: TryLockResult<G>) -> Result<G> {
+        match guard {
+            Ok(guard) => Ok(guard),
+            // A panic of a program's callback leaves what was inside as it was.
+            Err(TryLockError::Poisoned(guard)) => Ok(guard.into_inner()),
+            Err(TryLockError::WouldBlock) => Err(conflict(self.name)),
+        }
     }
+}
+
+// Once for all kinds of handles.
+#[cold]
+#[inline(never)]
+fn conflict(name: &str) -> Error {
+    let text = format!("{name}: another thread is using it");
+    Error::new(ErrorKind::Conflict, text)
 }
 
 #[cfg(test)]
