@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 
 use redkeep::{Config, ErrorKind, Manager, NodeRole, Outcome, ReadFrom, Script, TopologyKind};
 use support::{
-    Answer, Cluster, End, PATIENCE, Peer, Punctual, Server, back, key_in, polite, slot, wait_until,
+    Answer, Cluster, End, PATIENCE, Peer, Punctual, Server, back, key_in, polite, slot,
+    takes_at_most, wait_until,
 };
 
 fn open(cluster: &Cluster) -> Manager {

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use redkeep::{Config, ErrorKind, Manager, NodeRole, Outcome, ReadFrom, TopologyKind};
 use support::{
-    Answer, End, Fault, PATIENCE, Peer, Proxy, Punctual, Sentinels, Server, Way, polite, wait_until,
+    Answer, End, Fault, PATIENCE, Peer, Proxy, Punctual, Sentinels, Server, Way, polite,
+    takes_at_most, wait_until,
 };
 
 fn open(all: &Sentinels) -> Manager {

@@ -14,10 +14,11 @@ fn a_frozen_node_holds_up_its_own_callers_to_their_deadline_and_nobody_else() {
         for _ in 0..4 {
             scope.spawn(|| {
                 let started = Instant::now();
-                let error = keep.command_within::<i64>(("GET", &a), time).unwrap_err();
+                let error = takes_at_most(time + Duration::from_millis(250), || {
+                    keep.command_within::<i64>(("GET", &a), time).unwrap_err()
+                });
                 let took = started.elapsed();
                 assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
-                assert!(took < time + Duration::from_millis(250), "{took:?}");
                 let late = took.saturating_sub(time);
                 crate::support::figure(format!("its own callers: {late:?} after their deadline"));
             });
@@ -38,9 +39,9 @@ fn a_frozen_node_holds_up_its_own_callers_to_their_deadline_and_nobody_else() {
     for key in [&a, &b, &c] {
         pipe.command(("INCR", key)).unwrap();
     }
-    let started = Instant::now();
-    let error = pipe.execute().map(|_| ()).unwrap_err();
-    assert!(started.elapsed() < time + Duration::from_millis(250));
+    let error = takes_at_most(time + Duration::from_millis(250), || {
+        pipe.execute().map(|_| ()).unwrap_err()
+    });
     assert_eq!(error.kind(), ErrorKind::Timeout);
     let outcomes = [0, 1, 2].map(|i| pipe.outcome(i));
     assert!(outcomes[0].is_some());
@@ -51,9 +52,8 @@ fn a_frozen_node_holds_up_its_own_callers_to_their_deadline_and_nobody_else() {
     );
     // A stranger comes, and the first of its seeds is the frozen one.
     let late = open(&cluster);
-    let started = Instant::now();
-    assert_eq!(late.get::<i64>(&b).unwrap(), Some(2));
-    assert!(started.elapsed() < Duration::from_secs(1));
+    let found = takes_at_most(Duration::from_secs(1), || late.get::<i64>(&b).unwrap());
+    assert_eq!(found, Some(2));
     cluster.nodes[0].thaw();
     wait_until(PATIENCE, || keep.get::<i64>(&a).is_ok());
 }
@@ -74,16 +74,14 @@ fn a_cluster_that_is_down_is_waited_for_within_the_deadline() {
     });
     let time = Duration::from_millis(500);
     let started = Instant::now();
-    let error = keep.command_within::<i64>(("GET", &key), time).unwrap_err();
-    let took = started.elapsed();
+    let error = takes_at_most(time + Duration::from_millis(250), || {
+        keep.command_within::<i64>(("GET", &key), time).unwrap_err()
+    });
+    assert!(started.elapsed() > time / 2);
     assert_eq!(
         (error.kind(), error.code()),
         (ErrorKind::Cluster, Some("CLUSTERDOWN")),
         "{error:?}"
-    );
-    assert!(
-        took > time / 2 && took < time + Duration::from_millis(250),
-        "{took:?}"
     );
     // Nobody serves this one at all.
     let lost = key_in(16000..16001, "");

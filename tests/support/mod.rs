@@ -32,7 +32,7 @@ pub use figure::figure;
 pub use full::Full;
 pub use memory::{forget_peak, peak};
 pub use outage::{End, Punctual, back};
-pub use pauses::{Pause, Pauses, longest_between};
+pub use pauses::{Pause, Pauses, longest_between, takes_at_most};
 pub use proxy::{Fault, Proxy, Way};
 pub use script::{Answer, Peer, polite};
 pub use secrets::{is_clean, whole};

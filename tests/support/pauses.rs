@@ -79,6 +79,17 @@ impl Pauses {
     }
 }
 
+/// Makes a call that takes no longer than this where the machine does not stand still meanwhile.
+#[track_caller]
+pub fn takes_at_most<T>(most: Duration, call: impl FnOnce() -> T) -> T {
+    let (pauses, started) = (Pauses::measure(), Instant::now());
+    let result = call();
+    let took = started.elapsed();
+    let allowed = pauses.beside(most);
+    assert!(took < allowed, "{took:?}, not {allowed:?}");
+    result
+}
+
 /// Of pauses in their order, the longest that has to do with this time.
 pub fn longest_between(pauses: &[Pause], from: Instant, to: Instant) -> Duration {
     let first = pauses.partition_point(|pause| pause.1 < from);
